@@ -1,0 +1,1 @@
+"""duokit: learn, check and apply Asymmetric Duos."""
