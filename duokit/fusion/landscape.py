@@ -1,0 +1,61 @@
+"""The NLL over the two weights of a duo, as a grid that can be drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch.nn.functional import cross_entropy
+
+from duokit.checks import Array, check_labels, check_members
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """The NLL on a grid of weights.
+
+    Attributes:
+        large: (a,) weights of the large model.
+        small: (b,) weights of the small model.
+        nll: (b, a) mean NLL in nats.
+    """
+
+    large: np.ndarray
+    small: np.ndarray
+    nll: np.ndarray
+
+
+def nll_landscape(
+    large: Array,
+    small: Array,
+    labels: Array | Sequence[int],
+    *,
+    up_to: tuple[float, float],
+    points: int = 31,
+    images: int = 2000,
+) -> Landscape:
+    """Return the mean NLL of the duo on an even grid of weights from 0 to `up_to`.
+
+    Args:
+        large: (n, k) logits of the large model.
+        small: (n, k) logits of the small model, same images in the same order.
+        labels: (n,) class numbers 0 ... k - 1.
+        up_to: Largest weight of the large and of the small model, both > 0.
+        points: Grid points along each side, at least 2.
+        images: At most about this many evenly spaced images are used.
+
+    Raises:
+        TypeError, ValueError: Logits or labels as for `fit_weights`; a grid that is empty.
+    """
+    members = check_members([large, small])
+    target = check_labels(labels, *members[0].shape).to(members[0].device)
+    if min(up_to) <= 0 or points < 2 or images < 1:
+        raise ValueError(
+            f"a grid needs up_to > 0, points >= 2 and images >= 1, not up_to={up_to}, "
+            f"points={points}, images={images}"
+        )
+    stride = -(-len(target) // images)
+    a, b = (z[::stride].float() for z in members)
+    target = target[::stride]
+    axes = [np.linspace(0, end, points) for end in up_to]
+    nll = [[float(cross_entropy(x * a + y * b, target)) for x in axes[0]] for y in axes[1]]
+    return Landscape(axes[0], axes[1], np.array(nll))
