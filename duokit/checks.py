@@ -1,4 +1,4 @@
-"""Checks of what comes in, used by every stage; each error says what is wrong, where, and what to do.
+"""Checks of what comes in; each error says what is wrong, where, and what to do.
 
 This is the one module that every other may import; it imports nothing of duokit.
 """
@@ -15,7 +15,7 @@ BLOCK_ENTRIES = 2**17  # numbers in a block that is worked on at once, so that i
 
 
 def row_blocks(rows: int, columns: int, *, entries: int = BLOCK_ENTRIES) -> list[slice]:
-    """Return the slices that cut a (rows, columns) matrix into blocks of about `entries` numbers."""
+    """Return slices that cut a (rows, columns) matrix into blocks of about `entries` numbers."""
     step = max(1, entries // max(1, columns))
     return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
 
@@ -87,8 +87,11 @@ def check_members(members: Sequence[Array]) -> list[torch.Tensor]:
         TypeError: Not a sequence of arrays, or not floats.
         ValueError: No member, or members whose shapes or devices differ.
     """
-    if isinstance(members, np.ndarray | torch.Tensor) or not isinstance(members, Sequence):
-        raise TypeError("members must be a list with one array of logits a model: [large, small]")
+    if not isinstance(members, list | tuple):
+        raise TypeError(
+            "members must be a list with one array of logits a model, such as [large, small], "
+            f"not {type(members).__name__}"
+        )
     if not members:
         raise ValueError("members is empty: give at least one model's logits")
     checked = [check_logits(member, f"members[{j}]") for j, member in enumerate(members)]

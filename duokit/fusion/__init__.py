@@ -16,19 +16,17 @@ from duokit.fusion.combine import (
 )
 from duokit.fusion.landscape import Landscape, nll_landscape
 from duokit.fusion.sidekick import SidekickTest, sidekick_test
-from duokit.fusion.weights import Moments, WeightFit, fit_weights, moments
+from duokit.fusion.weights import WeightFit, fit_weights
 
 __all__ = [
     "MODES",
     "Fused",
     "Landscape",
     "Mode",
-    "Moments",
     "SidekickTest",
     "WeightFit",
     "combine",
     "fit_weights",
-    "moments",
     "most_confident",
     "nll_landscape",
     "probability_average",

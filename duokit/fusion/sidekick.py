@@ -8,7 +8,8 @@ import numpy as np
 from scipy.stats import norm
 
 from duokit.checks import Array, check_labels, check_members
-from duokit.fusion.weights import fit_weights, moments
+from duokit.fusion.moments import moments
+from duokit.fusion.weights import fit_weights
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,15 @@ def sidekick_test(large: Array, small: Array, labels: Array | Sequence[int]) -> 
     score = float(-contrast @ at.gradient)
     variance = float(contrast @ at.outer @ contrast) - score**2
     spread = curvature - slope * cross  # curvature of the NLL once the large weight follows
-    if variance <= 1e-14 * curvature or spread <= 1e-12 * curvature:
+    if spread <= 1e-10 * curvature:
         warnings.warn(
             "the small model's logits are constant or a multiple of the large model's: "
             "it says nothing new, so t is 0",
             stacklevel=2,
         )
         return SidekickTest(0.0, 0.0, 0.5, 0.0, float(alone.weights[0]), alone.images)
-    t = score * np.sqrt(len(target) / variance)
+    deviation = np.sqrt(max(variance, 1e-32) / len(target))  # 0 if all images score alike
+    t = score / deviation
     gain = max(score, 0.0) ** 2 / (2 * spread)
     return SidekickTest(
         score, float(t), float(norm.sf(t)), gain, float(alone.weights[0]), alone.images

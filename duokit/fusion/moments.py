@@ -1,0 +1,89 @@
+"""One pass over the logits: the NLL at some weights with its first and second derivatives."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from duokit.checks import row_blocks
+
+
+class Moments(NamedTuple):
+    """The NLL at some weights with its first and second derivatives, all means over images."""
+
+    nll: float
+    gradient: np.ndarray  # (m,)
+    hessian: np.ndarray  # (m, m)
+    outer: np.ndarray  # (m, m) mean of gradient_i gradient_i^T over images i
+
+    def per_unit(self, scale: np.ndarray) -> "Moments":
+        """Return the moments with respect to weights that are measured in units of 1 / scale."""
+        square = np.outer(scale, scale)
+        return Moments(self.nll, self.gradient / scale, self.hessian / square, self.outer / square)
+
+
+def moments(members: Sequence[torch.Tensor], labels: torch.Tensor, weights: np.ndarray) -> Moments:
+    """Return the mean NLL at these weights with its gradient and Hessian, in one pass.
+
+    With p the softmax of the weighted logits and x_jc = z_jc - z_j,label: the gradient is the mean
+    of E_p[x_j], the Hessian the mean of the covariances Cov_p[x_j, x_l].
+
+    Args:
+        members: m tensors (n, k), checked (duokit.checks.check_members).
+        labels: (n,) int64 tensor on the same device.
+        weights: (m,) float64.
+    """
+    m, (rows, classes) = len(members), members[0].shape
+    w = torch.as_tensor(weights, dtype=torch.float64)
+
+    def block(part: slice) -> torch.Tensor:
+        return _block_sums([z[part] for z in members], labels[part], w)
+
+    if members[0].device.type == "cuda":
+        parts = [block(part) for part in row_blocks(rows, classes, entries=2**23 // (m + 3))]
+    else:
+        parts = _on_every_core(block, row_blocks(rows, classes), classes * (m + 3) * 8)
+    sums = torch.stack(parts).sum(0).cpu().numpy() / rows
+    nll, gradient, second, outer = np.split(sums, [1, 1 + m, 1 + m + m * m])
+    outer = outer.reshape(m, m)
+    return Moments(float(nll[0]), gradient, second.reshape(m, m) - outer, outer)
+
+
+def _block_sums(
+    members: Sequence[torch.Tensor], labels: torch.Tensor, w: torch.Tensor
+) -> torch.Tensor:
+    """Return [sum of NLL, of E_p[x] (m), of E_p[x x^T] (m m), of E_p[x] E_p[x]^T (m m)]."""
+    work = labels.device if labels.device.type == "cuda" else w.device  # MPS has no float64
+    x = torch.stack([z.to(work, torch.float64) for z in members])  # (m, b, k)
+    x -= x.gather(2, labels.to(work)[None, :, None].expand(len(members), -1, 1))
+    fused = torch.tensordot(w.to(work), x, dims=1)
+    top = fused.amax(1, keepdim=True)
+    p = fused.sub_(top).exp_()
+    total = p.sum(1, keepdim=True)
+    nll = (top + total.log()).sum()
+    p /= total
+    expected = torch.einsum("mbk,bk->mb", x, p)  # each image's gradient
+    x *= p.sqrt_()
+    x = x.flatten(1)
+    pieces = nll[None], expected.sum(1), (x @ x.T).flatten(), (expected @ expected.T).flatten()
+    return torch.cat(pieces)
+
+
+def _on_every_core(
+    work: Callable[[slice], torch.Tensor], blocks: list[slice], row_bytes: int
+) -> list[torch.Tensor]:
+    """Return work(block) for each block: one core a block, not one block over all cores.
+
+    A block is so small that cores sharing it would mostly wait for each other (on a busy machine
+    thirty times longer than one core alone takes).
+    """
+    threads = torch.get_num_threads()
+    block_bytes = max(8 * 2**17, row_bytes)
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(max(1, min(threads, 8, 2**27 // block_bytes))) as pool:
+            return list(pool.map(work, blocks))
+    finally:
+        torch.set_num_threads(threads)

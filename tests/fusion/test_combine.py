@@ -1,0 +1,111 @@
+"""The six modes: each against its formula, and what they must have in common."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, softmax
+
+from duokit.fusion.combine import MODES, combine, weighted
+from duokit.fusion.landscape import nll_landscape
+from duokit.fusion.weights import fit_weights
+from tests.fusion.duos import make_duo
+
+W, V = np.array([0.9, 0.6]), np.array([1.3, 0.8])
+
+
+@pytest.fixture
+def members():
+    return make_duo(200, 6)[0]
+
+
+def slow(mode, members, i):
+    a, b = (z[i].astype(np.float64) for z in members)
+    if mode in ("weighted", "uq_only"):
+        return 0.9 * a + 0.6 * b
+    if mode == "unweighted":
+        return (1.3 * a + 0.8 * b) / 2
+    if mode == "raw_mean":
+        return (a + b) / 2
+    if mode == "probability_average":
+        return np.log((softmax(1.3 * a) + softmax(0.8 * b)) / 2)
+    return 1.3 * a if softmax(1.3 * a).max() >= softmax(0.8 * b).max() else 0.8 * b
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_formula(mode, members):
+    fused = combine(mode, members, weights=W, own_weights=V)
+    expected = np.array([slow(mode, members, i) for i in range(len(members[0]))])
+    assert fused.logits == pytest.approx(expected, abs=1e-5)
+    answering = members[0] if mode == "uq_only" else expected
+    assert (fused.predictions == answering.argmax(1)).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_member_alone_keeps_its_class(mode, members):
+    fused = combine(mode, members[:1], weights=[2.0], own_weights=[2.0])
+    assert (fused.predictions == members[0].argmax(1)).all()
+
+
+@pytest.mark.parametrize("mode", set(MODES) - {"uq_only"})
+def test_swapping_members_changes_nothing(mode, members):
+    one = combine(mode, members, weights=W, own_weights=V)
+    other = combine(mode, members[::-1], weights=W[::-1], own_weights=V[::-1])
+    assert other.logits == pytest.approx(one.logits, abs=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_constants_added_to_logits_do_not_move_probabilities(mode, members):
+    one = combine(mode, members, weights=W, own_weights=V).logits
+    moved = [z + 3.0 for z in members]
+    other = combine(mode, moved, weights=W, own_weights=V).logits
+    assert log_softmax(other, axis=1) == pytest.approx(log_softmax(one, axis=1), abs=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_kind_and_precision_follow_the_input(mode, members):
+    kw = {"weights": W, "own_weights": V}
+    assert combine(mode, members, **kw).logits.dtype == np.float32
+    assert combine(mode, [z.astype(np.float16) for z in members], **kw).logits.dtype == np.float32
+    assert combine(mode, [z.astype(np.float64) for z in members], **kw).logits.dtype == np.float64
+    tensors = combine(mode, [torch.as_tensor(z) for z in members], **kw)
+    assert isinstance(tensors.logits, torch.Tensor)
+    assert isinstance(tensors.predictions, torch.Tensor)
+
+
+def test_probability_average_is_a_distribution(members):
+    logits = combine("probability_average", members, own_weights=V).logits
+    assert np.exp(logits).sum(1) == pytest.approx(np.ones(len(logits)), abs=1e-5)
+
+
+def test_inputs_stay_as_they_were(members):
+    before = [z.copy() for z in members]
+    for mode in MODES:
+        combine(mode, members, weights=W, own_weights=V)
+    assert all((a == b).all() for a, b in zip(before, members, strict=True))
+
+
+def test_the_fitted_weights_are_the_best_of_the_landscape():
+    (large, small), labels = make_duo(300)
+    fit = fit_weights([large, small], labels)
+    grid = nll_landscape(large, small, labels, up_to=(2 * fit.weights[0], 2 * fit.weights[1]))
+    assert grid.nll.shape == (31, 31)
+    assert fit.nll <= grid.nll.min() + 1e-6
+    assert grid.nll[15, 15] == pytest.approx(fit.nll, abs=1e-5)  # the middle is the optimum
+    assert grid.nll[0, 0] == pytest.approx(np.log(large.shape[1]))
+
+
+def test_refusals(members):
+    with pytest.raises(ValueError, match="mode is 'mean'; choose one of weighted"):
+        combine("mean", members)
+    with pytest.raises(ValueError, match="needs weights="):
+        combine("weighted", members, own_weights=V)
+    with pytest.raises(ValueError, match="needs own_weights="):
+        combine("unweighted", members, weights=W)
+    with pytest.raises(ValueError, match="2 finite numbers"):
+        weighted(members, [1.0])
+    with pytest.raises(ValueError, match="2 finite numbers"):
+        weighted(members, [1.0, np.nan])
+    with pytest.raises(ValueError, match="members is empty"):
+        combine("raw_mean", [])
+    with pytest.raises(ValueError, match="up_to > 0"):
+        nll_landscape(*members, np.zeros(200, dtype=int), up_to=(1.0, 0.0))

@@ -1,0 +1,256 @@
+"""The fit of the weights: a slow oracle, what must not change, every degenerate case."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+import duokit.fusion.moments as module
+from duokit.fusion.moments import moments
+from duokit.fusion.weights import fit_weights
+from tests.fusion.duos import make_duo, slow_nll
+
+
+def oracle(members, labels, lower=0.0):
+    """Minimise the slow NLL with SciPy's bounded quasi-Newton method."""
+    start = np.full(len(members), 0.5)
+    bounds = [(lower, None)] * len(members)
+    options = {"ftol": 1e-15, "gtol": 1e-9}
+    loss = lambda w: slow_nll(members, labels, w)  # noqa: E731
+    return minimize(loss, start, bounds=bounds, method="L-BFGS-B", options=options)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_agrees_with_scipy(m):
+    members, labels = make_duo(150, 5, signal=(2.0, 1.2, 0.8)[:m], scale=(1.5, 0.7, 3.0)[:m])
+    fit, expected = fit_weights(members, labels), oracle(members, labels)
+    assert fit.status == "optimal"
+    assert fit.nll == pytest.approx(slow_nll(members, labels, fit.weights), abs=1e-12)
+    assert fit.nll <= expected.fun + 1e-12
+    assert fit.weights == pytest.approx(expected.x, rel=1e-3)
+
+
+def test_gap_is_a_proof():
+    members, labels = make_duo()
+    coarse = fit_weights(members, labels, tolerance=0.05)
+    fine = fit_weights(members, labels, tolerance=1e-12)
+    assert 0 <= coarse.nll - fine.nll <= coarse.gap <= 0.05
+    assert fine.gap <= 1e-12
+    assert fine.projected_gradient < 1e-10
+
+
+def test_moments_are_the_derivatives():
+    members, labels = make_duo(60, 4)
+    tensors, target = [torch.as_tensor(z) for z in members], torch.as_tensor(labels)
+    w, step = np.array([0.7, 0.4]), 1e-5
+    at = moments(tensors, target, w)
+    assert at.nll == pytest.approx(slow_nll(members, labels, w), abs=1e-12)
+    for j in range(2):
+        up, down = w.copy(), w.copy()
+        up[j] += step
+        down[j] -= step
+        high, low = moments(tensors, target, up), moments(tensors, target, down)
+        assert at.gradient[j] == pytest.approx((high.nll - low.nll) / (2 * step), abs=1e-8)
+        assert at.hessian[j] == pytest.approx((high.gradient - low.gradient) / (2 * step), abs=1e-7)
+
+
+def test_blocks_do_not_matter(monkeypatch):
+    members, labels = make_duo(300, 6)
+    whole = fit_weights(members, labels)
+    monkeypatch.setattr(
+        module, "row_blocks", lambda rows, _: [slice(i, i + 7) for i in range(0, rows, 7)]
+    )
+    assert fit_weights(members, labels).weights == pytest.approx(whole.weights, rel=1e-9)
+
+
+def test_large_sets_start_from_a_sample():
+    members, labels = make_duo(9000, 4)
+    fit = fit_weights(members, labels)
+    assert fit.status == "optimal"
+    assert fit.passes <= 5
+    assert np.abs(fit.path[0] - fit.weights).max() < 0.2
+
+
+def test_standard_errors_match_repeated_samples():
+    fits = [fit_weights(*make_duo(500, 4, seed=seed)) for seed in range(80)]
+    observed = np.std([fit.weights for fit in fits], axis=0, ddof=1)
+    claimed = np.mean([fit.standard_errors for fit in fits], axis=0)
+    assert claimed == pytest.approx(observed, rel=0.25)  # the observed one is good to 8 %
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), k=st.integers(2, 6))
+def test_what_must_not_change(seed, k):
+    members, labels = make_duo(120, k, seed=seed)
+    fit = fit_weights(members, labels)
+    rng = np.random.default_rng(seed)
+
+    order = rng.permutation(len(labels))
+    shuffled = fit_weights([z[order] for z in members], labels[order])
+    assert shuffled.weights == pytest.approx(fit.weights, abs=1e-5)
+
+    names = rng.permutation(k)
+    relabelled = fit_weights([z[:, np.argsort(names)] for z in members], names[labels])
+    assert relabelled.weights == pytest.approx(fit.weights, abs=1e-5)
+
+    shift = rng.normal(size=(len(labels), 1))
+    moved = fit_weights([members[0].astype(float) + shift, members[1]], labels)
+    assert moved.weights == pytest.approx(fit.weights, abs=1e-5)
+
+    assert fit_weights(members[::-1], labels).weights[::-1] == pytest.approx(fit.weights, abs=1e-5)
+
+    scaled = fit_weights([members[0] * 8, members[1]], labels)
+    assert scaled.weights * [8, 1] == pytest.approx(fit.weights, abs=1e-5)
+
+    double = fit_weights([np.repeat(z, 2, axis=0) for z in members], np.repeat(labels, 2))
+    assert double.weights == pytest.approx(fit.weights, abs=1e-5)
+    assert double.nll == pytest.approx(fit.nll, abs=1e-9)
+
+
+def test_a_useless_sidekick_gets_exactly_zero():
+    (large, _), labels = make_duo(300)
+    noise = 50 * np.random.default_rng(3).standard_normal(large.shape)
+    fit = fit_weights([large, -large + 0.01 * noise], labels)
+    assert fit.weights[1] == 0.0
+    assert np.isnan(fit.standard_errors[1])
+    assert fit.weights[0] == pytest.approx(fit_weights([large], labels).weights[0], rel=1e-6)
+
+
+def test_a_useless_large_model_gets_exactly_zero():
+    (other, small), labels = make_duo(300)
+    fit = fit_weights([-other, small], labels)
+    assert fit.weights[0] == 0.0
+    assert fit.nll == pytest.approx(fit_weights([small], labels).nll, abs=1e-9)
+
+
+def test_two_useless_models_give_zero_and_uniform_probabilities():
+    members, labels = make_duo(200, 5)
+    fit = fit_weights([-z for z in members], labels)
+    assert fit.weights.tolist() == [0.0, 0.0]
+    assert fit.nll == pytest.approx(np.log(5))
+    assert fit.gap == 0.0
+
+
+def test_negative_weights_on_request():
+    members, labels = make_duo(300)
+    fit = fit_weights([-members[0], members[1]], labels, nonnegative=False)
+    free = fit_weights(members, labels)
+    assert fit.weights == pytest.approx(free.weights * [-1, 1], abs=1e-6)
+    assert fit.gap <= 1e-10
+
+
+def test_separable_data_stop_with_a_warning():
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    with pytest.warns(UserWarning, match="no finite weights are best"):
+        fit = fit_weights([np.eye(3)[labels], np.zeros((6, 3))], labels)
+    assert fit.status == "separable"
+    assert np.isfinite(fit.weights).all()
+    assert fit.nll * 6 < np.log(2)
+    assert np.isnan(fit.standard_errors).all()
+
+
+def test_nearly_separable_data_stop_with_a_warning():
+    logits = np.array([[1.0, 0.0], [0.0, 0.0]])  # the second image is undecided at any weight
+    with pytest.warns(UserWarning, match="falls for ever"):
+        fit = fit_weights([logits], np.array([0, 0]))
+    assert fit.status == "unidentified"
+    assert fit.nll == pytest.approx(np.log(2) / 2, abs=1e-9)
+    assert fit.weights[0] > 5
+
+
+def test_opposites_cancel_to_one():
+    (_, small), labels = make_duo(300)
+    with pytest.warns(UserWarning, match="copies or mixtures"):
+        fit = fit_weights([-small, small], labels)
+    assert fit.weights[0] == 0.0
+    assert fit.weights[1] == pytest.approx(fit_weights([small], labels).weights[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_copies_share_the_weight(factor):
+    (large, _), labels = make_duo(300)
+    alone = fit_weights([large], labels)
+    with pytest.warns(UserWarning, match="copies or mixtures"):
+        fit = fit_weights([large, factor * large], labels)
+    assert fit.status == "unidentified"
+    assert fit.weights[0] == pytest.approx(factor * fit.weights[1], rel=1e-4)
+    assert fit.weights @ [1, factor] == pytest.approx(alone.weights[0], rel=1e-6)
+    assert fit.nll == pytest.approx(alone.nll, abs=1e-9)
+    assert np.isnan(fit.standard_errors).all()
+
+
+def test_constant_logits_get_weight_zero():
+    (large, _), labels = make_duo(300)
+    with pytest.warns(UserWarning, match="constant"):
+        fit = fit_weights([large, np.full_like(large, 4.0)], labels)
+    assert fit.weights[1] == 0.0
+    assert fit.weights[0] == pytest.approx(fit_weights([large], labels).weights[0], rel=1e-6)
+
+
+def test_out_of_passes_warns():
+    members, labels = make_duo()
+    with pytest.warns(UserWarning, match="after 2 passes"):
+        fit = fit_weights(members, labels, max_passes=2)
+    assert fit.status == "unfinished"
+    assert fit.gap > 1e-10
+    assert slow_nll(members, labels, fit.weights) - fit_weights(members, labels).nll <= fit.gap
+
+
+def test_classes_without_an_image_are_fine():
+    members, labels = make_duo(200, 9)
+    keep = labels < 4
+    fit = fit_weights([z[keep] for z in members], labels[keep])
+    assert fit.status == "optimal"
+    assert fit.images == keep.sum()
+
+
+def test_a_single_label_in_val():
+    members, _ = make_duo(300, 5, signal=(0.5, 0.2))
+    fit = fit_weights(members, np.zeros(300, dtype=int))
+    assert fit.status == "optimal"
+
+
+def test_large_and_tiny_logits():
+    members, labels = make_duo(200)
+    for factor in (1e-4, 1e4):
+        fit = fit_weights([factor * z.astype(float) for z in members], labels)
+        assert fit.status == "optimal"
+        assert fit.weights * factor == pytest.approx(fit_weights(members, labels).weights, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_tensors_of_any_float_type(dtype):
+    members, labels = make_duo(200)
+    tensors = [torch.as_tensor(z).to(dtype) for z in members]
+    fit = fit_weights(tensors, torch.as_tensor(labels))
+    exact = fit_weights([z.double().numpy() for z in tensors], labels)
+    assert fit.weights == pytest.approx(exact.weights, rel=1e-9)
+
+
+def test_inputs_are_not_changed_and_no_warning_is_raised():
+    members, labels = make_duo(100)
+    before = [z.copy() for z in members]
+    for z in members:
+        z.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit_weights(members, list(labels))
+    assert all((a == b).all() for a, b in zip(before, members, strict=True))
+
+
+def test_threads_are_as_before():
+    before = torch.get_num_threads()
+    fit_weights(*make_duo(50))
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_agrees_with_cpu():
+    members, labels = make_duo()
+    tensors = [torch.as_tensor(z).cuda() for z in members]
+    fit = fit_weights(tensors, labels)
+    assert fit.weights == pytest.approx(fit_weights(members, labels).weights, rel=1e-9)
