@@ -1,0 +1,153 @@
+"""From two records to an answer: what every chapter and `duokit evaluate` do, in three steps.
+
+    duo = fit_duo([large_val, small_val])             the weights, on the validation split
+    found = duo.answers([large_test, small_test])     scores of each predictor on the test split
+    intervals(found["duo"], found["large"])           what the sidekick changed
+
+The first record is the large model's. "large" and "small" are the members at their own
+temperatures (fitted on val as well), so that a duo is never compared with an uncalibrated model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from duokit.checks import Array
+from duokit.fusion.combine import Mode, combine
+from duokit.fusion.sidekick import SidekickTest, sidekick_test
+from duokit.fusion.weights import WeightFit, fit_weights
+from duokit.logits.record import Record, same_images
+from duokit.metrics.scores import Scores, score
+
+TITLES: dict[str, str] = {
+    "large_raw": "large, uncalibrated",
+    "large": "large",
+    "small": "small",
+    "duo": "duo",
+    "unweighted": "unweighted",
+    "raw_mean": "raw mean",
+    "uq_only": "UQ only",
+    "probability_average": "probability average",
+    "most_confident": "most confident",
+}
+
+
+@dataclass(frozen=True)
+class Duo:
+    """A duo (or a larger group) whose weights have been fitted.
+
+    Attributes:
+        fit: The joint weights, one a member.
+        own: Each member's own weight (temperature scaling).
+        test: The score test of the second member; None if there are not exactly two.
+        val: The records the weights were fitted on.
+    """
+
+    fit: WeightFit
+    own: tuple[WeightFit, ...]
+    test: SidekickTest | None
+    val: tuple[Record, ...] = field(repr=False)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The (m,) joint weights."""
+        return self.fit.weights
+
+    @property
+    def own_weights(self) -> np.ndarray:
+        """The (m,) weights of each member alone."""
+        return np.array([fit.weights[0] for fit in self.own])
+
+    @property
+    def flops_balance(self) -> float | None:
+        """FLOPs of the other members over FLOPs of the first; None if a record lacks its FLOPs."""
+        flops = [record.flops for record in self.val]
+        if any(f is None for f in flops):
+            return None
+        return sum(f for f in flops[1:] if f is not None) / (flops[0] or np.nan)
+
+    def logits(self, records: Sequence[Record]) -> Array:
+        """Return the (n, k) duo logits of these records, in the order of `val`."""
+        self._check(records)
+        return combine("weighted", [r.logits for r in records], weights=self.weights).logits
+
+    def answers(
+        self, records: Sequence[Record], *, modes: Sequence[Mode] = ("weighted",)
+    ) -> dict[str, Scores]:
+        """Return the scores of each predictor on labelled images.
+
+        Args:
+            records: One a member, in the order of `val`, of a split with labels.
+            modes: Ways to combine, from `duokit.fusion.MODES`; "weighted" is named "duo".
+
+        Returns:
+            "large_raw" (the large model as it is), "large" and "small" (each at its own
+            temperature; with more than two members "small" is the second), then one a mode.
+
+        Raises:
+            ValueError: Records of other models, resolutions or images than one another, or an
+                unknown mode.
+        """
+        self._check(records)
+        members, labels = [r.logits for r in records], records[0].labels
+        own = self.own_weights
+        found = {"large_raw": score(members[0], labels)}
+        for name, logits, weight in zip(("large", "small"), members, own, strict=False):
+            found[name] = score(np.float32(weight) * logits.astype(np.float32), labels)
+        for mode in modes:
+            fused = combine(mode, members, weights=self.weights, own_weights=own)
+            name = "duo" if mode == "weighted" else mode
+            found[name] = score(fused.logits, labels, predictions=fused.predictions)
+        return found
+
+    def costs(self) -> pd.DataFrame:
+        """Return FLOPs (multiply-adds an image), parameters and resolution of members and duo."""
+        columns = ["model", "resolution", "flops", "parameters"]
+        rows = [[getattr(record, column) for column in columns] for record in self.val]
+        members = pd.DataFrame(rows, index=_names(len(rows)), columns=columns)
+        together = members[["flops", "parameters"]].astype(float).sum(skipna=False)
+        duo = pd.DataFrame(
+            [{"model": " + ".join(members["model"]), "resolution": None, **together}], index=["duo"]
+        )
+        return pd.concat([members.astype(duo.dtypes), duo]).rename_axis("predictor")
+
+    def _check(self, records: Sequence[Record]) -> None:
+        same_images(*records)
+        if len(records) != len(self.val):
+            raise ValueError(f"{len(records)} records given; the duo has {len(self.val)} members")
+        for given, fitted in zip(records, self.val, strict=True):
+            if (given.model, given.resolution) != (fitted.model, fitted.resolution):
+                raise ValueError(
+                    f"the weights were fitted for {fitted.title}, not for {given.title}: "
+                    "give the records in the same order, the large model first"
+                )
+
+
+def fit_duo(val: Sequence[Record]) -> Duo:
+    """Return the duo whose weights minimise the NLL on these validation records.
+
+    Args:
+        val: One record a member, the large model first, of the same labelled images in the same
+            order (`Record.rows` brings one into the order of another).
+
+    Raises:
+        ValueError: Fewer than two records, or records of different images.
+    """
+    if len(val) < 2:
+        raise ValueError(f"a duo needs at least two records, the large model first; got {len(val)}")
+    same_images(*val)
+    members, labels = [record.logits for record in val], val[0].labels
+    test = sidekick_test(members[0], members[1], labels) if len(val) == 2 else None
+    own = tuple(fit_weights([logits], labels) for logits in members)
+    return Duo(fit_weights(members, labels), own, test, tuple(val))
+
+
+def better_member(scores: dict[str, Scores]) -> str:
+    """Return "large" or "small": the member with the lower NLL, at its own temperature."""
+    return min(("large", "small"), key=lambda name: float(scores[name].nll.mean()))
+
+
+def _names(members: int) -> list[str]:
+    return ["large", "small", *(f"member {j}" for j in range(3, members + 1))][:members]

@@ -1,0 +1,102 @@
+"""From records to scores: the same numbers as by hand; records that do not match are refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from duokit.evaluation import TITLES, better_member, fit_duo
+from duokit.fusion import MODES, fit_weights
+from duokit.logits import make_record
+from tests.fusion.duos import make_duo
+
+
+def make_records(split: str, seed: int, members: int = 2, n: int = 200):
+    logits, labels = make_duo(
+        n, 5, seed=seed, signal=(2.0, 1.2, 0.7)[:members], scale=(1.5, 0.7, 2.0)[:members]
+    )
+    return [
+        make_record(
+            z, labels, model=f"net{j}", dataset="made up", split=split, resolution=32, flops=10**j
+        )
+        for j, z in enumerate(logits, start=1)
+    ]
+
+
+def size(j):
+    return {"resolution": 32, "flops": 10**j, "parameters": 5 * j}
+
+
+@pytest.fixture
+def val():
+    return make_records("val", 1)
+
+
+@pytest.fixture
+def test_split():
+    return make_records("test", 2)
+
+
+def test_scores_are_those_of_the_weighted_logits(val, test_split):
+    duo = fit_duo(val)
+    found = duo.answers(test_split)
+    fused = sum(w * r.logits for w, r in zip(duo.weights, test_split, strict=True))
+    labels = test_split[0].labels
+    assert list(found) == ["large_raw", "large", "small", "duo"]
+    assert found["duo"].nll == pytest.approx(
+        -log_softmax(fused, axis=1)[np.arange(len(labels)), labels], abs=1e-5
+    )
+    assert np.asarray(duo.logits(test_split)) == pytest.approx(fused, abs=1e-5)
+
+
+def test_members_are_at_their_own_temperatures(val, test_split):
+    duo = fit_duo(val)
+    own = fit_weights([val[1].logits], val[1].labels).weights[0]
+    labels = test_split[0].labels
+    expected = -log_softmax(own * test_split[1].logits, axis=1)[np.arange(len(labels)), labels]
+    assert duo.answers(test_split)["small"].nll == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_mode_has_a_title_and_scores(val, test_split):
+    found = fit_duo(val).answers(test_split, modes=MODES)
+    assert set(found) == set(TITLES)
+    large = test_split[0].logits.argmax(1)
+    assert (found["uq_only"].predictions == large).all()
+
+
+def test_more_than_two_members():
+    duo = fit_duo(make_records("val", 1, members=3))
+    assert duo.test is None
+    assert duo.flops_balance == pytest.approx((100 + 1000) / 10)
+    assert list(duo.costs().index) == ["large", "small", "member 3", "duo"]
+    assert "duo" in duo.answers(make_records("test", 2, members=3))
+
+
+def test_costs(val):
+    duo = fit_duo(val)
+    assert duo.flops_balance == pytest.approx(10)
+    assert duo.costs().loc["duo", "flops"] == 110
+    unknown = [val[0], dataclasses.replace(val[1], flops=None)]
+    assert fit_duo(unknown).flops_balance is None
+    assert np.isnan(fit_duo(unknown).costs().loc["duo", "flops"])
+
+
+def test_better_member(val, test_split):
+    found = fit_duo(val).answers(test_split)
+    assert better_member(found) == "large"
+    assert better_member({"large": found["small"], "small": found["large"]}) == "small"
+
+
+def test_refusals(val, test_split):
+    with pytest.raises(ValueError, match="at least two records"):
+        fit_duo(val[:1])
+    duo = fit_duo(val)
+    with pytest.raises(ValueError, match="fitted for net1@32"):
+        duo.answers(test_split[::-1])
+    with pytest.raises(ValueError, match="1 records given; the duo has 2"):
+        duo.answers(test_split[:1])
+    with pytest.raises(ValueError, match="row-0"):
+        duo.answers([test_split[0], test_split[1].rows(test_split[1].ids[::-1])])
+    with pytest.raises(ValueError, match="mode is 'nonsense'"):
+        duo.answers(test_split, modes=("nonsense",))
