@@ -1,0 +1,206 @@
+"""Logits to and from .npz and .csv, so that people bring their own and take ours elsewhere.
+
+.npz: arrays `logits` (n, k), `labels` (n,), and optionally `ids` (n,) text. Arrays of Python
+objects are refused, never unpickled.
+
+.csv: UTF-8, comma-separated, one header line: `id`, `label`, then one column a class, named
+`logit_0`, `logit_1`, ... or by the class names. One line an image. Labels are whole numbers,
+0 for the first class column, -1 for an image of no class.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import fields as fields_of
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from duokit.logits.files import write_whole
+from duokit.logits.record import Record, make_record
+
+Dtype = Literal["float16", "float32"]
+ARRAYS = ("logits", "labels", "ids")
+UNNAMED = "logit_"  # prefix of the class columns where the classes have no names
+
+
+def read_npz(path: str | Path, *, dtype: Dtype | None = None, **fields: Any) -> Record:
+    """Returns a record from an .npz file with the arrays logits, labels and optionally ids.
+
+    Without ids the images are named by position (row-0, row-1, ...): two such files fuse if both
+    were written in the same order, which nothing can check.
+
+    Args:
+        path: the file.
+        dtype: "float32" or "float16" to convert the logits, None to keep theirs (float64 is then
+            refused).
+        **fields: what the file does not say: model (default: the file's name), dataset, split,
+            resolution, flops, kind="log_probs", class_names... Given here they win.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an .npz file, a missing array, an array of objects, or what Record refuses.
+    """
+    path = Path(path)
+    names = (*ARRAYS, "record")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            found = {name: archive[name] for name in names if name in archive.files}
+            there = archive.files
+    # TypeError: np.load gave a bare array, which is no context manager
+    except (TypeError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(
+            f"{path} cannot be read as .npz without unpickling ({error}); save plain arrays: "
+            "np.savez(path, logits=..., labels=..., ids=np.array(ids, dtype=str))"
+        ) from error
+    for name in ("logits", "labels"):
+        if name not in found:
+            raise ValueError(f"{path} has no array {name!r}; it has {', '.join(there) or 'none'}")
+    ids = found.get("ids")
+    if ids is not None and ids.dtype.kind != "U":
+        raise ValueError(f"{path}: ids have dtype {ids.dtype}; expected text, array.astype(str)")
+    given = json.loads(str(found["record"])) if "record" in found else {}
+    return _record(
+        path, found["logits"], found["labels"], None if ids is None else ids.tolist(),
+        dtype=dtype, **(given | fields),
+    )  # fmt: skip
+
+
+def write_npz(record: Record, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Returns the path of an .npz file with logits, labels, ids and `record`, the rest as JSON.
+
+    Raises:
+        FileExistsError: the file exists and overwrite is False.
+    """
+    names = [
+        item.name for item in fields_of(Record) if item.name not in ("logits", "labels", "ids")
+    ]
+    rest = json.dumps({name: getattr(record, name) for name in names})
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        logits=record.logits,
+        labels=record.labels,
+        ids=np.array(record.ids, dtype=str),
+        record=np.array(rest),
+    )
+    return write_whole(path, buffer.getvalue(), overwrite=overwrite)
+
+
+def read_csv(path: str | Path, *, dtype: Dtype = "float32", **fields: Any) -> Record:
+    """Returns a record from a .csv file with the columns id, label and one a class.
+
+    Args:
+        path: the file.
+        dtype: how the record keeps the numbers, "float32" or "float16".
+        **fields: what the file does not say: model (default: the file's name), dataset, split,
+            resolution, flops, kind="log_probs"...
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a missing or repeated column, a line of another length, a cell that is no
+            number (line and column are named), or what Record refuses.
+    """
+    path = Path(path)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = csv.reader(file)
+        columns = _columns(next(lines, []), path)
+        ids: list[str] = []
+        labels: list[int] = []
+        rows: list[np.ndarray] = []
+        for line, cells in _filled(lines):
+            if len(cells) != len(columns):
+                raise ValueError(
+                    f"{path}, line {line}: {len(cells)} cells, the header has {len(columns)}"
+                )
+            ids.append(cells[0])
+            labels.append(_whole(cells[1], line, path))
+            rows.append(_numbers(cells, columns, line, path))
+    if not rows:
+        raise ValueError(f"{path} has a header but no images")
+    classes = columns[2:]
+    if classes != [f"{UNNAMED}{index}" for index in range(len(classes))]:
+        fields.setdefault("class_names", tuple(classes))
+    return _record(path, np.array(rows), np.array(labels), ids, dtype=dtype, **fields)
+
+
+def write_csv(record: Record, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Returns the path of a .csv file with id, label and one column a class.
+
+    Each number is the shortest text that gives the same float again. Of the rest of the record
+    only the class names are kept.
+
+    Raises:
+        FileExistsError: the file exists and overwrite is False.
+        ValueError: a class is called "id" or "label".
+    """
+    names = record.class_names or tuple(f"{UNNAMED}{index}" for index in range(record.k))
+    clash = {"id", "label"} & set(names)
+    if clash:
+        raise ValueError(f"a class is called {clash.pop()!r}, like a column; write_npz can hold it")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "label", *names])
+    for name, label, row in zip(record.ids, record.labels, record.logits, strict=True):
+        writer.writerow([name, label, *row.astype(str)])
+    return write_whole(path, text.getvalue().encode(), overwrite=overwrite)
+
+
+def _record(path: Path, logits: Any, labels: Any, ids: Any, **fields: Any) -> Record:
+    """Returns the record, with the file named in any error."""
+    own = {"model": path.stem, "dataset": "unknown", "split": "unknown", "versions": {}}
+    try:
+        return make_record(logits, labels, ids, **(own | fields))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _columns(header: list[str], path: Path) -> list[str]:
+    if header[:2] != ["id", "label"] or len(header) < 4:
+        shown = ",".join(header[:4]) or "nothing"
+        hint = "; use commas, not semicolons" if ";" in shown else ""
+        raise ValueError(
+            f"{path} starts with {shown!r}; expected the columns id,label and two or more classes, "
+            f"such as id,label,logit_0,logit_1{hint}"
+        )
+    twice = {name for name in header if header.count(name) > 1}
+    if twice:
+        raise ValueError(f"{path} has the column {min(twice)!r} more than once")
+    return header
+
+
+def _filled(lines: Any) -> Iterator[tuple[int, list[str]]]:
+    """Yields line number and cells, without the empty lines that spreadsheets leave at the end."""
+    for cells in lines:
+        if cells:
+            yield lines.line_num, cells
+
+
+def _whole(cell: str, line: int, path: Path) -> int:
+    try:
+        return int(cell)
+    except ValueError:
+        raise ValueError(
+            f"{path}, line {line}, column label: {cell!r} is not a whole number; labels are class "
+            "numbers, 0 for the first class column"
+        ) from None
+
+
+def _numbers(cells: list[str], columns: list[str], line: int, path: Path) -> np.ndarray:
+    values = np.empty(len(cells) - 2)
+    for index, cell in enumerate(cells[2:]):
+        try:
+            values[index] = float(cell)
+        except ValueError:
+            values[index] = np.nan
+        if not np.isfinite(values[index]):
+            raise ValueError(
+                f"{path}, line {line}, column {columns[index + 2]}: {cell!r} is not a finite number"
+            )
+    return values

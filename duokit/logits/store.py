@@ -1,0 +1,210 @@
+"""The logits store: one safetensors file a record, verified when read, never half-written.
+
+A file holds three tensors and one piece of metadata, so that any safetensors reader can open it:
+
+- `logits` (n, k) float16 or float32; `labels` (n,) int64; `ids` uint8, the ids joined by line
+  breaks, in UTF-8, compressed by zlib;
+- `__metadata__["duokit"]`, a JSON text with `checksum`, `format` (1) and the fields of the record.
+
+The checksum is the SHA-256 of the whole file with the 64 digits of the checksum itself read as
+zeros, so a change of any byte is found. Nothing in a file is ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load as read_tensors
+from safetensors.numpy import save as pack_tensors
+
+from duokit.logits.files import write_whole
+from duokit.logits.record import Record
+
+SUFFIX = ".safetensors"
+FORMAT = 1
+ZEROS = b"0" * 64
+CHECKSUM_KEY = b'{\\"checksum\\": \\"'  # as it stands inside the JSON of the file's header
+TENSORS = ("logits", "labels", "ids")
+LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors format
+COLUMNS = (
+    "path", "dataset", "split", "model", "weights", "resolution", "flops", "n", "k", "MB", "problem"
+)  # fmt: skip
+
+
+class StoreError(ValueError):
+    """A file is not a duokit record, or is damaged, or was made by a newer duokit."""
+
+
+def save(record: Record, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Returns the path of the file that now holds the record, written whole or not at all.
+
+    Args:
+        record: what to keep.
+        path: file name; ".safetensors" is added if it has no suffix.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        FileExistsError: the file exists and overwrite is False.
+        ValueError: the name has another suffix.
+    """
+    path = Path(path)
+    path = path.with_name(path.name + SUFFIX) if not path.suffix else path
+    if path.suffix != SUFFIX:
+        raise ValueError(f"{path} does not end in {SUFFIX}; write_csv and write_npz export records")
+    return write_whole(path, _pack(_tensors(record), _metadata(record)), overwrite=overwrite)
+
+
+def load(path: str | Path) -> Record:
+    """Returns the record in a file after verifying every byte of it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        StoreError: cut short, damaged, not a record, or of another format version.
+    """
+    path = Path(path)
+    raw = path.read_bytes()
+    metadata = _described(_header(raw[:8], raw[8:], path), path)
+    place = raw.find(CHECKSUM_KEY) + len(CHECKSUM_KEY)
+    digest = _digest(raw, place)
+    if metadata["checksum"] != digest:
+        raise StoreError(
+            f"{path} is damaged: its checksum is {digest[:12]}..., the file says "
+            f"{str(metadata['checksum'])[:12]}...; make it again or fetch another copy"
+        )
+    try:
+        tensors = read_tensors(raw)
+        names = {item.name for item in fields(Record)} - set(TENSORS)
+        given = {name: metadata[name] for name in names}
+        given |= {name: tensors[name] for name in ("logits", "labels")}
+        given["ids"] = zlib.decompress(tensors["ids"].tobytes()).decode().split("\n")
+        return Record(**given)
+    except KeyError as error:
+        raise StoreError(f"{path} lacks {error}; it is not a whole record") from error
+    except (SafetensorError, zlib.error, TypeError, ValueError) as error:
+        raise StoreError(f"{path} holds no valid record: {error}") from error
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Returns all fields of a record but its arrays, with n, k and dtype; reads the header alone.
+
+    The header is checked for its form; the checksum is verified only by `load`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        StoreError: not a safetensors file, or not a record of this format version.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        start = file.read(8)
+        size = min(int.from_bytes(start, "little"), LARGEST_HEADER)
+        header = _header(start, file.read(size), path)
+    metadata = _described(header, path)
+    try:
+        shape, dtype = header["logits"]["shape"], header["logits"]["dtype"]
+        metadata["n"], metadata["k"] = (int(size) for size in shape)
+        metadata["dtype"] = {"F16": "float16", "F32": "float32"}[dtype]
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} has no tensor of logits of shape (n, k): {error!r}") from error
+    return metadata
+
+
+def listing(folder: str | Path) -> pd.DataFrame:
+    """Returns a table of the records under a folder, one row a file, sorted by path.
+
+    Columns: path (relative to the folder), dataset, split, model, weights, resolution (pixels),
+    flops (multiply-adds for one image), n (images), k (classes), MB (10^6 bytes), problem (empty,
+    or why the file is no record). Only headers are read, so a folder of any size is quick.
+
+    Raises:
+        NotADirectoryError: the folder does not exist or is a file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder")
+    rows: list[dict[str, Any]] = []
+    for path in sorted(folder.rglob("*" + SUFFIX)):
+        try:
+            row, problem = read_metadata(path), ""
+        except StoreError as error:
+            row, problem = {}, str(error)
+        own = {
+            "path": path.relative_to(folder).as_posix(),
+            "MB": path.stat().st_size / 1e6,
+            "problem": problem,
+        }
+        rows.append({name: row.get(name) for name in COLUMNS} | own)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    whole = dict.fromkeys(("resolution", "flops", "n", "k"), "Int64")
+    return table.astype(whole)
+
+
+def _tensors(record: Record) -> dict[str, np.ndarray]:
+    text = zlib.compress("\n".join(record.ids).encode(), level=9)
+    ids = np.frombuffer(text, dtype=np.uint8)
+    return {"logits": record.logits, "labels": record.labels, "ids": ids}
+
+
+def _metadata(record: Record) -> dict[str, Any]:
+    names = sorted({item.name for item in fields(Record)} - set(TENSORS))
+    return {"format": FORMAT} | {name: getattr(record, name) for name in names}
+
+
+def _pack(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> bytes:
+    """Returns the bytes of a file. One metadata key: safetensors writes several in random order."""
+    # The checksum is the first key, so that its place in the file is found without parsing.
+    text = json.dumps({"checksum": ZEROS.decode()} | metadata, allow_nan=False)
+    raw = pack_tensors(tensors, metadata={"duokit": text})
+    place = raw.find(CHECKSUM_KEY) + len(CHECKSUM_KEY)
+    digest = _digest(raw, place).encode()
+    return raw[:place] + digest + raw[place + len(ZEROS) :]
+
+
+def _digest(raw: bytes, place: int) -> str:
+    """Returns the SHA-256 of the bytes, with the 64 from `place` on read as zeros."""
+    view = memoryview(raw)
+    digest = hashlib.sha256(view[:place])
+    digest.update(ZEROS)
+    digest.update(view[place + len(ZEROS) :])
+    return digest.hexdigest()
+
+
+def _header(start: bytes, rest: bytes, path: Path) -> dict[str, Any]:
+    """Returns the JSON header of a safetensors file: 8 bytes of length, then that many of JSON."""
+    size = int.from_bytes(start, "little")
+    if len(start) < 8 or size > LARGEST_HEADER or size > len(rest):
+        raise StoreError(f"{path} is not a safetensors file, or is cut short")
+    try:
+        header = json.loads(rest[:size])
+    except ValueError as error:
+        raise StoreError(f"{path} is damaged: its header is not JSON ({error})") from error
+    if not isinstance(header, dict):
+        raise StoreError(f"{path} is damaged: its header is not a JSON object")
+    return header
+
+
+def _described(header: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Returns the record's metadata from a header, refusing what another program wrote."""
+    own = header.get("__metadata__")
+    if not isinstance(own, dict) or "duokit" not in own:
+        raise StoreError(
+            f"{path} is a safetensors file but no duokit record (model weights, perhaps)"
+        )
+    try:
+        metadata = json.loads(own["duokit"])
+        version, _ = metadata["format"], metadata["checksum"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} is damaged: its metadata cannot be read ({error!r})") from error
+    if version != FORMAT:
+        raise StoreError(
+            f"{path} has format version {version!r}, this duokit reads {FORMAT}; "
+            "update duokit, or write the record again"
+        )
+    return dict(metadata)

@@ -1,0 +1,125 @@
+"""Logits brought from elsewhere, and taken there."""
+
+import numpy as np
+import pytest
+
+from duokit.logits import read_csv, read_npz, write_csv, write_npz
+from tests.logits.samples import assert_equal, full, record, scores
+
+
+def test_npz_round_trip(tmp_path):
+    path = write_npz(full(), tmp_path / "x.npz")
+    assert_equal(read_npz(path), full())
+    assert read_npz(path, split="test", seed=9).seed == 9
+    with pytest.raises(FileExistsError):
+        write_npz(full(), path)
+
+
+def test_npz_with_the_least(tmp_path):
+    path = tmp_path / "resnet.npz"
+    np.savez(path, logits=scores(), labels=np.arange(6) % 4)
+    found = read_npz(path, split="test")
+    assert (found.model, found.dataset, found.split) == ("resnet", "unknown", "test")
+    assert found.ids[5] == "row-5"
+    assert np.array_equal(found.logits, scores())
+
+
+def test_npz_of_double_precision_needs_a_word(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, logits=scores(dtype=np.float64), labels=np.zeros(6, int))
+    with pytest.raises(ValueError, match=r'x\.npz: logits have dtype float64.*dtype="float32"'):
+        read_npz(path)
+    assert read_npz(path, dtype="float16").logits.dtype == np.float16
+
+
+GOOD = {"logits": scores(), "labels": np.zeros(6, int), "ids": np.array(list("abcdef"))}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"logits": None}, "no array 'logits'; it has labels, ids"),
+        ({"labels": None}, "no array 'labels'; it has logits, ids"),
+        ({"labels": np.zeros(5, int)}, r"x.npz: labels have shape \(5,\)"),
+        ({"ids": np.array(list("abc"))}, "3 ids for 6 rows"),
+        ({"ids": np.arange(6)}, "ids have dtype int64; expected text"),
+        ({"logits": np.full((6, 4), 0.25, np.float32)}, "probabilities"),
+        ({"ids": np.array([object()] * 6)}, "without unpickling"),
+        ({"logits": np.array([[1, None]] * 6)}, "without unpickling"),
+    ],
+)
+def test_npz_refusals(tmp_path, changes, message):
+    path = tmp_path / "x.npz"
+    np.savez(path, **{name: value for name, value in (GOOD | changes).items() if value is not None})
+    with pytest.raises(ValueError, match=message):
+        read_npz(path)
+
+
+def test_npz_files_that_are_none(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, **GOOD)
+    raw = path.read_bytes()
+    for broken in (b"", b"hello", raw[: len(raw) // 2]):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match="npz cannot be read"):
+            read_npz(path)
+    with path.open("wb") as file:
+        np.save(file, scores())
+    with pytest.raises(ValueError, match="npz cannot be read"):
+        read_npz(path)
+    with pytest.raises(FileNotFoundError):
+        read_npz(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("names", [None, ("a, b", 'c "d"', "é", "-")])
+def test_csv_round_trip(tmp_path, dtype, names):
+    made = record(
+        logits=scores().astype(dtype), class_names=names, labels=np.array([0, 1, 2, 3, -1, -1])
+    )
+    path = write_csv(made, tmp_path / "x.csv")
+    known = {"model": "net", "weights": "imagenet", "resolution": 96, "dataset": "pets"}
+    assert_equal(read_csv(path, dtype=dtype, split="val", **known), made)
+    with pytest.raises(FileExistsError):
+        write_csv(made, path)
+
+
+def test_csv_by_hand(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("\ufeffid,label,cat,dog\r\nx.png,1,-1.5,2e0\r\n\r\n", encoding="utf-8")
+    found = read_csv(path)
+    assert found.logits.tolist() == [[-1.5, 2.0]]
+    assert (found.ids, found.class_names, found.model) == (("x.png",), ("cat", "dog"), "mine")
+    assert found.logits.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "starts with 'nothing'"),
+        ("id,logit_0,logit_1\na,1,2\n", "starts with 'id,logit_0,logit_1'; expected the columns"),
+        ("id,label,logit_0\na,0,2\n", "two or more classes"),
+        ("id;label;a;b\n", "use commas"),
+        ("id,label,a,a\nx,0,1,2\n", "the column 'a' more than once"),
+        ("id,label,a,b\n", "header but no images"),
+        ("id,label,a,b\nx,0,1,2\ny,0,1\n", "line 3: 3 cells, the header has 4"),
+        ("id,label,a,b\nx,0,1,2\ny,0,1,oops\n", "line 3, column b: 'oops' is not a finite"),
+        ("id,label,a,b\nx,0,,2\n", "line 2, column a: '' is not a finite"),
+        ("id,label,a,b\nx,0,nan,2\n", "line 2, column a: 'nan' is not a finite"),
+        ("id,label,a,b\nx,cat,1,2\n", "line 2, column label: 'cat' is not a whole number"),
+        ("id,label,a,b\nx,2,1,2\n", "label 2 in row 0 is outside 0..1"),
+        ("id,label,a,b\nx,0,1,2\nx,0,3,4\n", "x.csv: id 'x' stands at"),
+        ("id,label,a,b\nx,0,.25,.75\n", "probabilities"),
+        ("id,label,a,b\nx,0,1e39,2\n", "do not fit in float32"),
+    ],
+)
+def test_csv_refusals(tmp_path, text, message):
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_csv(path)
+
+
+def test_csv_cannot_hold_a_class_called_like_a_column(tmp_path):
+    with pytest.raises(ValueError, match="a class is called 'label'"):
+        write_csv(record(class_names=("label", "b", "c", "d")), tmp_path / "x.csv")
