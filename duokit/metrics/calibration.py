@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 
 from .arrays import ArrayLike, Flags, Floats, Whole, check_confidence, check_correct, check_share
-from .ranked import group_ends, interpolate
+from .ranked import between, group_ends
 
 BINS = 15
 
@@ -206,7 +206,12 @@ def debiased_of(count: Floats, gap: Floats, right: Floats) -> float:
 
 
 def mass_bins(
-    images: Whole, gaps: Floats, rights: Floats | Whole, bins: int
+    images: Floats | Whole,
+    gaps: Floats,
+    rights: Floats | Whole,
+    bins: int,
+    *,
+    group_of: tuple[Whole, Whole] | None = None,
 ) -> tuple[Floats, Floats, Floats]:
     """Return images, summed gap and right images of each of some bins of equal mass.
 
@@ -215,10 +220,16 @@ def mass_bins(
         gaps: (g,) running sum of the gaps there.
         rights: (g,) running number of right images there.
         bins: How many.
+        group_of: Where the totals are those of single images: the first and the last image of the
+            group of equal confidence that each image belongs to.
     """
     n = int(images[-1])
     edges = np.arange(bins + 1) * n / bins
-    parts = [np.diff(interpolate(edges, images, totals)) for totals in (gaps, rights)]
+    last = np.searchsorted(images, edges)
+    previous = last - 1
+    if group_of is not None:
+        last, previous = group_of[1][last], group_of[0][last] - 1
+    parts = [np.diff(between(edges, images, totals, last, previous)) for totals in (gaps, rights)]
     return np.full(bins, n / bins), parts[0], parts[1]
 
 

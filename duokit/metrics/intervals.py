@@ -9,7 +9,8 @@ import pandas as pd
 from .arrays import Floats
 from .scores import Scores
 from .table import METRICS, check_names, evaluate
-from .weighted import Weighted, in_threads
+from .threads import in_threads
+from .weighted import Weighted
 
 COUNT_BYTES = 2**27  # of the counts held at a time; 1,300 resamples of 50,000 images
 

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from ..checks import Array, check_labels, check_logits, row_blocks
-from .arrays import as_array
 from .calibration import BINS
 from .proper import macro_f1
-from .ranked import best_area, harmonic
+from .ranked import best_area, sums
+from .scores import checked_classes
 from .selective import auroc, paper_risks
+from .threads import in_threads
 
 TARGETS = np.arange(
     0.90, 0.991, 0.01
@@ -45,16 +46,20 @@ def paper_row(
     """
     z = check_logits(logits)
     y = check_labels(labels, *z.shape).to(z.device)
-    chosen = None if confidence_class is None else torch.as_tensor(as_array(confidence_class))
-    parts = [
-        _block(z[rows], y[rows], None if chosen is None else chosen[rows].to(z.device))
-        for rows in row_blocks(*z.shape)
-    ]
+    chosen = checked_classes(confidence_class, z, "confidence_class")
+    blocks = row_blocks(*z.shape)
+
+    def work(i: int) -> tuple[torch.Tensor, ...]:
+        rows = blocks[i]
+        return _block(z[rows], y[rows], None if chosen is None else chosen[rows])
+
+    parts = in_threads(work, len(blocks))
     own, top, certain, likelihood, squares = (
         torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)
     )
     true = y.cpu().numpy()
-    answer = own if predictions is None else as_array(predictions)
+    given = checked_classes(predictions, z, "predictions")
+    answer = own if given is None else given.cpu().numpy()
     uncertainty = np.float32(1) - certain
     right = answer == true
     found = {
@@ -93,7 +98,7 @@ def _ranked(uncertainty: np.ndarray, right: np.ndarray) -> dict[str, float]:
     risks = paper_risks(uncertainty, right)
     n = len(risks)
     found = {"aurc": float(risks.mean())}
-    found["e_aurc"] = found["aurc"] - best_area(n, int((~right).sum()), harmonic(n))
+    found["e_aurc"] = found["aurc"] - best_area(n, int((~right).sum()), sums(n))
     for target in TARGETS:
         fits = np.flatnonzero(risks <= 1 - target)
         found[f"sac{round(100 * target)}"] = float((fits[-1] + 1) / n) if len(fits) else 0.0

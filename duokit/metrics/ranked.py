@@ -1,29 +1,60 @@
-"""Ranking metrics from running counts: every formula of selective classification, in one place.
+"""Ranking metrics from places: every formula of selective classification, written once.
 
-Sort the images by uncertainty, surest first, and join those of equal uncertainty in one group. Two
-running totals at the groups' ends then say everything: `accepted` (g,) how many images, and
-`errors` (g,) how many of them are wrong, both whole numbers. Nothing else is needed, so whatever is
-computed here is independent of the order of the images; and a bootstrap resample, in which an image
-may appear three times or never, is the same two totals with other numbers in them.
+Sort the images by uncertainty, surest first, and join those of equal uncertainty in one group. All
+that matters of the order is where the errors stand: for each group that holds an error, how many
+images come before it, how many once it is in, and how many of its own are wrong. So what is
+computed here does not depend on the order of the images; and a bootstrap resample, in which an
+image may appear three times or never, is the same groups with other numbers.
 
-A group whose total does not grow is empty and changes nothing.
+A group that no image is left in has before = after and wrong = 0, and changes nothing.
 """
 
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
 from .arrays import Flags, Floats, Whole
 
 
+class Order(NamedTuple):
+    """Where the errors stand among n images, surest first; (g,) one entry per group with errors."""
+
+    n: int
+    before: Whole  # images that are surer than the group
+    after: Whole  # images up to the group's end
+    wrong: Whole  # errors in the group
+
+    @property
+    def errors(self) -> int:
+        """All errors."""
+        return int(self.wrong.sum())
+
+
+class Sums(NamedTuple):
+    """Tables for `area`: the harmonic numbers H(j) = 1 + ... + 1/j, and H(0) + ... + H(j - 1)."""
+
+    harmonic: Floats  # (n + 1,)
+    below: Floats  # (n + 1,)
+
+
+def order_of(uncertainty: Floats, correct: Flags) -> Order:
+    """Return where the errors stand when images are sorted by uncertainty."""
+    accepted, errors, _ = running_counts(uncertainty, correct)
+    wrong = np.diff(errors, prepend=0)
+    flawed = wrong > 0
+    before = np.concatenate([[0], accepted[:-1]])
+    return Order(len(uncertainty), before[flawed], accepted[flawed], wrong[flawed])
+
+
 def running_counts(uncertainty: Floats, correct: Flags) -> tuple[Whole, Whole, Floats]:
-    """Return accepted, errors and the uncertainty itself at each distinct uncertainty."""
+    """Return images, errors and the uncertainty itself up to each distinct uncertainty."""
     order = np.argsort(uncertainty, kind="stable")
-    threshold, wrong = uncertainty[order], ~correct[order]
-    ends = group_ends(threshold)
-    return ends + 1, np.cumsum(wrong, dtype=np.int64)[ends], threshold[ends]
+    values, wrong = uncertainty[order], ~correct[order]
+    ends = group_ends(values)
+    return ends + 1, np.cumsum(wrong, dtype=np.int64)[ends], values[ends]
 
 
 def group_ends(values: Floats | Whole) -> Whole:
@@ -31,65 +62,57 @@ def group_ends(values: Floats | Whole) -> Whole:
     return np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1).astype(np.int64)
 
 
-def harmonic(n: int) -> Floats:
-    """Return (n + 1,) the harmonic numbers H(0) = 0, H(j) = 1 + 1/2 + ... + 1/j."""
-    return np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, n + 1))])
+def sums(n: int) -> Sums:
+    """Return the tables for n images; H(0) + ... + H(j - 1) = j H(j) - j."""
+    places = np.arange(n + 1)
+    harmonic = np.concatenate([[0.0], np.cumsum(1.0 / places[1:])])
+    return Sums(harmonic, places * harmonic - places)
 
 
-def area(accepted: Whole, errors: Whole, numbers: Floats) -> float:
+def area(order: Order, tables: Sums) -> float:
     """Return the mean risk over all n prefixes, expected over random orders within each group.
 
-    The error at place j of the order counts in the prefixes j ... n, so it weighs
-    H(n) - H(j - 1). Within a group an error may stand at any of its m places, so it weighs the mean
-    over them; H(0) + ... + H(j - 1) = j H(j) - j gives that mean in closed form.
-
-    Args:
-        accepted: (g,) running number of images at the end of each group.
-        errors: (g,) running number of wrong images.
-        numbers: harmonic(n) or longer.
+    An error at place j counts in the prefixes j ... n, so it weighs 1/j + ... + 1/n =
+    H(n) - H(j - 1). Within a group it may stand at any place from before + 1 to after, so it weighs
+    the mean over them.
     """
-    n = int(accepted[-1])
-    sizes, wrong = np.diff(accepted, prepend=0), np.diff(errors, prepend=0)
-    sums = accepted * numbers[accepted] - accepted
-    before = np.diff(sums, prepend=0.0)
-    share = wrong / np.maximum(sizes, 1)
-    return float((errors[-1] * numbers[n] - share @ before) / n)
+    n, before, after, wrong = order
+    share = wrong / np.maximum(after - before, 1)
+    lost = (share * (tables.below[after] - tables.below[before])).sum()
+    return float((order.errors * tables.harmonic[n] - lost) / n)
 
 
-def best_area(n: int, errors: int, numbers: Floats) -> float:
+def best_area(n: int, errors: int, tables: Sums) -> float:
     """Return the same mean when all errors come last: no order of n images has a smaller one.
 
     Prefix k > n - e holds k - (n - e) errors, so the mean is
     (e - (n - e) (H(n) - H(n - e))) / n. For large n and error rate r this is r + (1 - r) ln(1 - r).
     """
     right = n - errors
-    return float((errors - right * (numbers[n] - numbers[right])) / n)
+    return float((errors - right * (tables.harmonic[n] - tables.harmonic[right])) / n)
 
 
-def misranked(accepted: Whole, errors: Whole) -> float:
+def misranked(order: Order) -> float:
     """Return how many (right, wrong) pairs have the wrong one surer; a tied pair counts half.
 
-    Twice a group's mean place is the sum of the running totals at its two ends. Summed over the
-    errors, places count right images (wanted) and errors (e^2 / 2 in all) that come before.
+    The images before the middle of an error's group are right ones, which we want, and errors: over
+    all errors these make e^2 / 2.
     """
-    wrong = np.diff(errors, prepend=0)
-    middle = (accepted + np.concatenate([[0], accepted[:-1]])) / 2
-    e = int(errors[-1])
-    right_before = float(wrong @ middle) - e * e / 2
-    return e * (int(accepted[-1]) - e) - right_before
+    e = order.errors
+    right_before = (order.wrong * (order.before + order.after)).sum() / 2 - e * e / 2
+    return float(e * (order.n - e) - right_before)
 
 
-def auroc_of(accepted: Whole, errors: Whole) -> float:
+def auroc_of(order: Order) -> float:
     """Return the share of (right, wrong) pairs with the right one surer, nan without a pair."""
-    e = int(errors[-1])
-    pairs = e * (int(accepted[-1]) - e)
-    return 1 - misranked(accepted, errors) / pairs if pairs else float("nan")
+    e = order.errors
+    pairs = e * (order.n - e)
+    return 1 - misranked(order) / pairs if pairs else float("nan")
 
 
-def augrc_of(accepted: Whole, errors: Whole) -> float:
+def augrc_of(order: Order) -> float:
     """Return misranked pairs / n^2 + (error rate)^2 / 2, the area under joint risk by coverage."""
-    n, e = int(accepted[-1]), int(errors[-1])
-    return (misranked(accepted, errors) + e * e / 2) / n**2
+    return (misranked(order) + order.errors**2 / 2) / order.n**2
 
 
 @cache
@@ -98,46 +121,72 @@ def exact(value: float) -> Fraction:
     return Fraction(repr(float(value)))
 
 
-def coverages_of(accepted: Whole, errors: Whole, accuracies: Sequence[float]) -> list[float]:
+def coverages_of(order: Order, accuracies: Sequence[float]) -> list[float]:
     """Return for each accuracy the largest coverage that is at least so accurate, else 0.
 
-    Only whole groups can be accepted. Compared in whole numbers, errors * q <= accepted * p with
-    1 - accuracy = p / q: in floats 1 - 0.9 < 0.1, and one error in ten would be turned away.
+    Only whole groups can be accepted, and a prefix that stops short of the next error only gains by
+    going on: so the candidates are the prefixes before each group with errors, and all images.
+    1 - accuracy is the decimal, rounded once: then errors / images equals it where it should. In
+    floats 1 - 0.9 < 0.1, and one error in ten would be turned away.
 
     Args:
-        accepted: (g,) running number of images at the end of each group.
-        errors: (g,) running number of wrong images.
-        accuracies: In rising order: what fits a higher one fits a lower one too, so the search goes
-            on inside the prefix found last.
+        order: Where the errors stand.
+        accuracies: In rising order: the prefix of a higher one lies inside that of a lower one, so
+            the search goes on inside the prefix found last.
     """
-    coverages, stop, n = [], len(accepted), int(accepted[-1])
+    images = np.append(order.before, order.n)
+    risk = np.append(0, np.cumsum(order.wrong)) / np.maximum(images, 1)
+    coverages, stop = [], len(risk)
     for accuracy in accuracies:
-        allowed = 1 - exact(accuracy)
-        p, q = allowed.numerator, allowed.denominator
-        fits = np.flatnonzero(errors[:stop] * q <= accepted[:stop] * p)
+        fits = np.flatnonzero(risk[:stop] <= float(1 - exact(accuracy)))
         stop = int(fits[-1]) + 1 if len(fits) else 0
-        coverages.append(float(accepted[stop - 1] / n) if stop else 0.0)
+        coverages.append(float(images[stop - 1] / order.n) if stop else 0.0)
     return coverages
 
 
-def risk_of(accepted: Whole, errors: Whole, coverage: float) -> float:
-    """Return the expected error rate among the ceil(coverage * n) surest images."""
-    share = exact(coverage) * int(accepted[-1])
-    kept = -(-share.numerator // share.denominator)
-    return float(interpolate(np.array([float(kept)]), accepted, errors)[0] / kept)
+def risks_of(order: Order, coverages: Sequence[float]) -> list[float]:
+    """Return for each coverage the expected error rate among the ceil(coverage * n) surest images.
+
+    Where the cut falls inside a group, its members share the group's errors evenly.
+    """
+    shares = [exact(coverage) * order.n for coverage in coverages]
+    kept = np.array([-(-share.numerator // share.denominator) for share in shares])
+    places = np.stack([order.before, order.after], axis=1).ravel()
+    ends = np.cumsum(order.wrong)
+    errors = np.stack([ends - order.wrong, ends], axis=1).ravel()
+    found = interpolate(kept, np.append(places, order.n), np.append(errors, order.errors))
+    return (found / kept).tolist()
 
 
-def interpolate(places: Floats, accepted: Whole, totals: Floats | Whole) -> Floats:
-    """Return running totals at any places 0 ... n, a group's members sharing its total evenly.
+def interpolate(at: Floats | Whole, images: Floats | Whole, totals: Floats | Whole) -> Floats:
+    """Return a running total at any places 0 ... n, each group's members sharing its part evenly.
 
     Args:
-        places: (p,) places in the order, whole or not.
-        accepted: (g,) running number of images at the end of each group.
-        totals: (g,) running total of something at the same ends.
+        at: (p,) places in the order, whole or not.
+        images: (g,) running number of images at the end of each group.
+        totals: (g,) running total of something at the same ends; 0 before the first.
     """
-    group = np.minimum(np.searchsorted(accepted, places), len(accepted) - 1)
-    first = group == 0
-    start = np.where(first, 0, accepted[group - 1])
-    total = np.where(first, 0, totals[group - 1])
-    part = (places - start) / np.maximum(accepted[group] - start, 1)
-    return np.asarray(total + np.minimum(part, 1.0) * (totals[group] - total), dtype=np.float64)
+    last = np.searchsorted(images, at)
+    return between(at, images, totals, last, last - 1)
+
+
+def between(
+    at: Floats | Whole,
+    images: Floats | Whole,
+    totals: Floats | Whole,
+    last: Whole,
+    previous: Whole,
+) -> Floats:
+    """Return running totals at places between two ends each, on the straight line.
+
+    Args:
+        at: (p,) places in the order.
+        images: (g,) running number of images at each end.
+        totals: (g,) running total of something there.
+        last: (p,) the end at or after each place.
+        previous: (p,) the end before it, -1 for the start of the order.
+    """
+    start = np.where(previous >= 0, images[previous], 0)
+    total = np.where(previous >= 0, totals[previous], 0)
+    part = (at - start) / np.maximum(images[last] - start, 1)
+    return np.asarray(total + part * (totals[last] - total), dtype=np.float64)

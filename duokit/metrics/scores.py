@@ -7,16 +7,21 @@ and s the sum of e over the other classes, uncertainty is s / (1 + s) and the NL
 - z_label, both accurate to the last digits however small they are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..checks import Array, check_labels, check_logits, row_blocks
 from .arrays import Flags, Floats, Whole
+from .threads import in_threads
 
 CLASS_BINS = 15
-GPU_ENTRIES = 2**24  # of a block: on a GPU it is the number of launches that costs
+CPU_ENTRIES = 2**17  # of a block: few enough to stay in the cache
+GPU_ENTRIES = 2**24  # on a GPU it is the number of launches that costs
 
 
 @dataclass(frozen=True)
@@ -123,23 +128,22 @@ def score(
     if class_bins < 2:
         raise ValueError(f"class_bins must be 2 or more, not {class_bins}")
     y = check_labels(labels, *z.shape).to(z.device)
-    chosen = None if confidence_class is None else _classes(confidence_class, z, "confidence_class")
-    parts = [
-        (torch.stack(block.numbers(labelled=True)), block.index, *block.entries(class_bins))
-        for block in _blocks(z, y, chosen)
-    ]
-    numbers, index, totals, rows, columns, probs = zip(*parts, strict=True)
-    uncertainty, nll, brier = torch.cat(numbers, dim=1).cpu().numpy()
-    found = torch.cat(index).cpu().numpy()
-    answer = found if predictions is None else _classes(predictions, z, "predictions").cpu().numpy()
-    confident = found if chosen is None else chosen.cpu().numpy()
-    true = y.cpu().numpy()
+    answered = checked_classes(predictions, z, "predictions")
+    chosen = checked_classes(confidence_class, z, "confidence_class")
+    index, numbers, totals, rows, columns, probs = _over_blocks(
+        lambda block: (block.index, block.numbers(), *block.entries(class_bins)), z, y, chosen
+    )
+    found = _join(index)
+    uncertainty, nll, brier = _join(numbers).T
+    answer = found if answered is None else _join([answered])
+    confident = found if chosen is None else _join([chosen])
+    true = _join([y])
     entries = ClassEntries(
         bins=class_bins,
-        totals=torch.stack(totals).sum(0).cpu().numpy(),
-        rows=torch.cat(rows).cpu().numpy(),
-        classes=torch.cat(columns).cpu().numpy(),
-        probs=torch.cat(probs).cpu().numpy(),
+        totals=torch.stack(list(totals)).sum(0).cpu().numpy(),
+        rows=_join(rows),
+        classes=_join(columns),
+        probs=_join(probs),
     )
     return Scores(
         labels=true,
@@ -168,24 +172,44 @@ def confidences(logits: Array, *, confidence_class: Array | None = None) -> Conf
         ValueError: Wrong shapes, no image, NaN or infinity.
     """
     z = check_logits(logits)
-    chosen = None if confidence_class is None else _classes(confidence_class, z, "confidence_class")
-    parts = [(b.index, b.numbers(labelled=False)[0]) for b in _blocks(z, None, chosen)]
-    index, uncertainty = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
-    return Confidences(index, 1 - uncertainty, uncertainty)
+    chosen = checked_classes(confidence_class, z, "confidence_class")
+    index, uncertain = _over_blocks(
+        lambda block: (block.index, block.others(block.c) / block.total), z, None, chosen
+    )
+    uncertainty = _join(uncertain)
+    return Confidences(_join(index), 1 - uncertainty, uncertainty)
 
 
-def _classes(given: Array, z: torch.Tensor, name: str) -> torch.Tensor:
+def checked_classes(given: Array | None, z: torch.Tensor, name: str) -> torch.Tensor | None:
+    """Return (n,) class numbers, checked against the logits and on their device, or None."""
+    if given is None:
+        return None
     return check_labels(given, z.shape[0], z.shape[1], name=name).to(z.device)
 
 
-def _blocks(
-    z: torch.Tensor, labels: torch.Tensor | None, chosen: torch.Tensor | None
-) -> Iterator["_Block"]:
-    size = {"entries": GPU_ENTRIES} if z.is_cuda else {}
-    for rows in row_blocks(*z.shape, **size):
-        y = None if labels is None else labels[rows]
-        c = None if chosen is None else chosen[rows]
-        yield _Block(z[rows], y, c, rows.start)
+def _over_blocks(
+    work: Callable[["_Block"], tuple[torch.Tensor, ...]],
+    z: torch.Tensor,
+    labels: torch.Tensor | None,
+    chosen: torch.Tensor | None,
+) -> Iterable[Sequence[torch.Tensor]]:
+    """Return the results of work on every block of rows: all first ones, all second ones, ..."""
+    gpu = z.device.type == "cuda"
+    blocks = row_blocks(*z.shape, entries=GPU_ENTRIES if gpu else CPU_ENTRIES)
+    if not gpu:  # other accelerators have no float64
+        labels, chosen = (None if t is None else t.cpu() for t in (labels, chosen))
+
+    def one(i: int) -> tuple[torch.Tensor, ...]:
+        rows = blocks[i]
+        y, c = (None if t is None else t[rows] for t in (labels, chosen))
+        return work(_Block(z[rows] if gpu else z[rows].cpu(), y, c, rows.start))
+
+    parts = [one(i) for i in range(len(blocks))] if gpu else in_threads(one, len(blocks))
+    return zip(*parts, strict=True)
+
+
+def _join(parts: Sequence[torch.Tensor]) -> npt.NDArray[Any]:
+    return torch.cat(list(parts)).cpu().numpy()
 
 
 class _Block:
@@ -200,44 +224,54 @@ class _Block:
         self, z: torch.Tensor, y: torch.Tensor | None, c: torch.Tensor | None, first: int
     ) -> None:
         z = z if z.dtype == torch.float64 else z.float()
-        top, m = z.max(1)
-        self.first, self.index = first, m
-        self.y, self.c = m if y is None else y, m if c is None else c
-        special = torch.stack([m, self.y, self.c], 1)  # (b, 3), may repeat
-        self.lead = (top.double()[:, None] - z.gather(1, special).double())[:, 1]
-        self.e = torch.sub(z, top[:, None]).exp_()
-        value = self.e.gather(1, special)
-        self.e.scatter_(1, special, 0.0)
+        self.first, self.index = first, _argmax(z)
+        m, self.y, self.c = (self.index if t is None else t for t in (None, y, c))
+        self.special = torch.stack([m, self.y, self.c], 1)  # (b, 3), may repeat
+        logit = z.gather(1, self.special)
+        self.lead = logit[:, 0].double() - logit[:, 1].double()
+        self.e = torch.sub(z, logit[:, :1]).exp_()
+        value = self.e.gather(1, self.special)
+        self.e.scatter_(1, self.special, 0.0)
         self.rest = self.e.sum(1).double()
-        self.rest_squares = torch.linalg.vecdot(self.e, self.e).double()
-        self.e.scatter_(1, special, value)
-        value = value.double()
-        value[:, 1] *= self.y != m  # a class counts once
-        value[:, 2] *= (self.c != m) & (self.c != self.y)
-        self.special, self.value = special, value
+        self.rest_squares = torch.linalg.vector_norm(self.e, dim=1).double().square()
+        self.e.scatter_(1, self.special, value)
+        self.value = value.double()
+        self.value[:, 1] *= self.y != m  # a class counts once
+        self.value[:, 2] *= (self.c != m) & (self.c != self.y)
         self.total = 1 + self.others(m)
 
     def others(self, target: torch.Tensor) -> torch.Tensor:
         """Return (b,) the sum of e over all classes but the target, one of the special ones."""
         return self.rest + (self.value * (self.special != target[:, None])).sum(1)
 
-    def numbers(self, *, labelled: bool) -> list[torch.Tensor]:
-        """Return uncertainty, and with labels also nll and brier, each (b,)."""
-        uncertainty = self.others(self.c) / self.total
-        if not labelled:
-            return [uncertainty]
-        nll = torch.log1p(self.total - 1) + self.lead
+    def numbers(self) -> torch.Tensor:
+        """Return (b, 3) uncertainty, nll and brier."""
         apart = self.special != self.y[:, None]
+        nll = torch.log1p(self.total - 1) + self.lead
         squares = self.rest_squares + (self.value.square() * apart).sum(1)
         brier = (self.others(self.y) / self.total).square() + squares / self.total.square()
-        return [uncertainty, nll, brier]
+        return torch.stack([self.others(self.c) / self.total, nll, brier], 1)
 
     def entries(self, bins: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return summed probabilities (k,), and row, class and value of those above 1 / bins."""
-        scale = self.total.to(self.e.dtype)
-        totals = ((1 / scale) @ self.e).double()
-        nearly = (1 - 1e-5) / bins  # float32 finds the candidates, float64 decides
-        rows, classes = (self.e > scale[:, None] * nearly).nonzero(as_tuple=True)
-        probs = self.e[rows, classes].double() / self.total[rows]
-        keep = probs > 1 / bins
-        return totals, rows[keep] + self.first, classes[keep], probs[keep]
+        """Return summed probabilities (k,), and row, class and value of those above 1 / bins.
+
+        The last use of this block: its exponentials become probabilities in place.
+        """
+        probs = self.e.mul_((1 / self.total).to(self.e.dtype)[:, None])
+        totals = probs.new_ones(len(probs)) @ probs
+        places = _where_above(probs, 1 / bins)
+        rows = places // probs.shape[1]
+        values = probs.flatten()[places].double()
+        return totals.double(), rows + self.first, places - rows * probs.shape[1], values
+
+
+def _argmax(z: torch.Tensor) -> torch.Tensor:
+    """Return (b,) the first largest class of each row; on a CPU NumPy is eight times as fast."""
+    return torch.from_numpy(z.numpy().argmax(1)) if z.device.type == "cpu" else z.argmax(1)
+
+
+def _where_above(values: torch.Tensor, floor: float) -> torch.Tensor:
+    """Return the flat places of the values above the floor; on a CPU NumPy is ten times as fast."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(values.numpy() > floor))
+    return (values.flatten() > floor).nonzero()[:, 0]

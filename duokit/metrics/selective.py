@@ -18,21 +18,22 @@ from .arrays import (
     ArrayLike,
     Flags,
     Floats,
-    Whole,
     check_convention,
     check_correct,
     check_scores,
     check_share,
 )
 from .ranked import (
+    Order,
     area,
     augrc_of,
     auroc_of,
     best_area,
     coverages_of,
-    harmonic,
-    risk_of,
+    order_of,
+    risks_of,
     running_counts,
+    sums,
 )
 
 Convention = Literal["standard", "paper"]
@@ -67,7 +68,7 @@ def risk_coverage_curve(uncertainty: ArrayLike, correct: ArrayLike) -> RiskCover
     Raises:
         ValueError: Other shapes, no image, NaN, or flags that are neither 0 nor 1.
     """
-    accepted, errors, threshold = _counts(uncertainty, correct)
+    accepted, errors, threshold = running_counts(*_checked(uncertainty, correct))
     return RiskCoverageCurve(accepted / accepted[-1], errors / accepted, threshold)
 
 
@@ -97,8 +98,8 @@ def aurc(
     """
     if check_convention(convention):
         return float(paper_risks(uncertainty, correct).mean())
-    accepted, errors, _ = _counts(uncertainty, correct)
-    return area(accepted, errors, harmonic(int(accepted[-1])))
+    order = _order(uncertainty, correct)
+    return area(order, sums(order.n))
 
 
 def e_aurc(
@@ -123,10 +124,9 @@ def e_aurc(
 
     Source: Geifman, Uziel and El-Yaniv, arXiv 1805.08206.
     """
-    accepted, errors, _ = _counts(uncertainty, correct)
-    n, wrong = int(accepted[-1]), int(errors[-1])
+    order = _order(uncertainty, correct)
     found = aurc(uncertainty, correct, convention=convention)
-    return max(0.0, found - best_area(n, wrong, harmonic(n)))
+    return max(0.0, found - best_area(order.n, order.errors, sums(order.n)))
 
 
 def augrc(uncertainty: ArrayLike, correct: ArrayLike) -> float:
@@ -152,8 +152,7 @@ def augrc(uncertainty: ArrayLike, correct: ArrayLike) -> float:
 
     Source: Traub et al., arXiv 2407.01032.
     """
-    accepted, errors, _ = _counts(uncertainty, correct)
-    return augrc_of(accepted, errors)
+    return augrc_of(_order(uncertainty, correct))
 
 
 def auroc(uncertainty: ArrayLike, correct: ArrayLike) -> float:
@@ -174,8 +173,7 @@ def auroc(uncertainty: ArrayLike, correct: ArrayLike) -> float:
     Raises:
         ValueError: Other shapes, no image, NaN, or flags that are neither 0 nor 1.
     """
-    accepted, errors, _ = _counts(uncertainty, correct)
-    return auroc_of(accepted, errors)
+    return auroc_of(_order(uncertainty, correct))
 
 
 def coverage_at_accuracy(
@@ -213,8 +211,7 @@ def coverage_at_accuracy(
         risks = paper_risks(uncertainty, correct)
         fits = np.flatnonzero(risks <= 1 - accuracy)
         return float((fits[-1] + 1) / len(risks)) if len(fits) else 0.0
-    accepted, errors, _ = _counts(uncertainty, correct)
-    return coverages_of(accepted, errors, [accuracy])[0]
+    return coverages_of(_order(uncertainty, correct), [accuracy])[0]
 
 
 def risk_at_coverage(uncertainty: ArrayLike, correct: ArrayLike, coverage: float) -> float:
@@ -235,18 +232,21 @@ def risk_at_coverage(uncertainty: ArrayLike, correct: ArrayLike, coverage: float
     Raises:
         ValueError: Other shapes, no image, NaN, flags that are neither 0 nor 1, or a share outside.
     """
-    accepted, errors, _ = _counts(uncertainty, correct)
-    return risk_of(accepted, errors, check_share(coverage, "coverage"))
+    check_share(coverage, "coverage")
+    return risks_of(_order(uncertainty, correct), [coverage])[0]
 
 
 def paper_risks(uncertainty: ArrayLike, correct: ArrayLike) -> Floats:
     """Return (n,) the running error rate in sort order, ties in file order."""
-    scores = check_scores(uncertainty, "uncertainty")
-    wrong = ~check_correct(correct, len(scores))[np.argsort(scores, kind="stable")]
+    scores, right = _checked(uncertainty, correct)
+    wrong = ~right[np.argsort(scores, kind="stable")]
     return np.asarray(np.cumsum(wrong.astype(np.float64)) / np.arange(1, len(wrong) + 1))
 
 
-def _counts(uncertainty: ArrayLike, correct: ArrayLike) -> tuple[Whole, Whole, Floats]:
+def _checked(uncertainty: ArrayLike, correct: ArrayLike) -> tuple[Floats, Flags]:
     scores = check_scores(uncertainty, "uncertainty")
-    flags: Flags = check_correct(correct, len(scores))
-    return running_counts(scores, flags)
+    return scores, check_correct(correct, len(scores))
+
+
+def _order(uncertainty: ArrayLike, correct: ArrayLike) -> Order:
+    return order_of(*_checked(uncertainty, correct))

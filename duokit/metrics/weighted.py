@@ -6,9 +6,7 @@ confidence bin, of one mesh cell and of one tied group all stand side by side, a
 them is the difference of a running total at its two ends.
 """
 
-import os
-from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -28,19 +26,19 @@ from .calibration import (
 from .classwise import high_cells, low_gaps
 from .proper import f1_of
 from .ranked import (
+    Order,
     area,
     augrc_of,
     auroc_of,
     best_area,
     coverages_of,
     group_ends,
-    harmonic,
-    risk_of,
+    risks_of,
+    sums,
 )
 from .scores import Scores
 from .smooth import CELLS, cells, fixed_width
-
-WORKERS = min(4, os.cpu_count() or 1)
+from .threads import in_threads
 
 SAC = {f"sac{level}": level / 100 for level in range(90, 100)}
 RISK = {f"risk{level}": level / 100 for level in (80, 90, 95)}
@@ -54,21 +52,9 @@ NAMES = (
 )
 
 
-def running(values: np.ndarray) -> np.ndarray:
+def running(values: Floats) -> Floats:
     """Return the running total; PyTorch's is about three times as fast as NumPy's."""
     return torch.from_numpy(values).cumsum(0).numpy()
-
-
-def in_threads(work: Callable[[int], None], size: int) -> None:
-    """Call work(0) ... work(size - 1) in a few threads: NumPy and PyTorch run side by side."""
-    spans = [range(first, size, 4 * WORKERS) for first in range(min(size, 4 * WORKERS))]
-
-    def some(span: range) -> None:
-        for i in span:
-            work(i)
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        list(pool.map(some, spans))  # raises what work raises
 
 
 class Cells:
@@ -81,9 +67,9 @@ class Cells:
         self.ends = group_ends(cell[order]) if len(cell) else np.zeros(0, dtype=np.int64)
         self.cell = cell[order][self.ends]  # the groups that exist, rising
 
-    def sums(self, counts: Whole) -> np.ndarray:
+    def sums(self, weights: Floats) -> Floats:
         """Return (cells,) the sum over each existing group."""
-        weights = counts[self.image]
+        weights = weights.take(self.image)
         total = running(weights if self.value is None else weights * self.value)
         return np.diff(total[self.ends], prepend=0)
 
@@ -93,7 +79,8 @@ class Weighted:
 
     def __init__(self, scores: Scores, names: Collection[str] = NAMES) -> None:
         self.scores, self.names, self.n = scores, set(names), len(scores)
-        self.means = np.stack([scores.correct, scores.nll, scores.brier], axis=1).astype(np.float64)
+        means = np.stack([scores.correct, scores.nll, scores.brier]).astype(np.float64)
+        self.means = torch.from_numpy(means)
         self.order = np.argsort(scores.uncertainty, kind="stable")
         if self.names & set(RANKED):
             self._rank()
@@ -109,26 +96,30 @@ class Weighted:
             self.high = Cells(cell, scores.entries.rows, gap)
 
     def _rank(self) -> None:
-        """Find the groups of equal uncertainty; neighbours without any error become one group."""
+        """Find the groups of equal uncertainty that hold an error."""
         wrong = ~self.scores.correct[self.order]
         ends = group_ends(self.scores.uncertainty[self.order])
-        flawed = np.diff(np.cumsum(wrong)[ends], prepend=0) > 0
-        keep = flawed | np.append(flawed[1:], True)
-        self.group_ends = ends[keep]
+        errors = np.cumsum(wrong)[ends]
+        flawed = np.diff(errors, prepend=0) > 0
+        self.starts = np.append(0, ends[:-1] + 1)[flawed]
+        self.ends = ends[flawed]
         self.wrong_places = np.flatnonzero(wrong)
-        self.wrong_before = np.searchsorted(self.wrong_places, self.group_ends, side="right")
-        self.numbers = harmonic(self.n)
+        self.wrong_ends = errors[flawed] - 1  # among the wrong places
+        self.untied = len(self.wrong_places) == len(self.ends)
+        self.sums = sums(self.n)
 
     def _bin(self) -> None:
         """Find the ends of the bins and mesh cells, from the surest image on."""
         confidence = self.scores.confidence[self.order]
-        self.hit = self.scores.hit[self.order]
+        self.hit = self.scores.hit[self.order].astype(np.float64)
         self.gap = confidence - self.hit
         self.bin_ends = group_ends(width_bins(confidence, BINS))
         mesh = cells(confidence)
         self.mesh_ends = group_ends(mesh)
         self.mesh = mesh[self.mesh_ends]
-        self.equal_ends = group_ends(confidence)
+        ends = group_ends(confidence)
+        sizes = np.diff(ends, prepend=-1)
+        self.equals = np.repeat(ends - sizes + 1, sizes), np.repeat(ends, sizes)
 
     def metrics(self, counts: npt.NDArray[Any]) -> dict[str, Floats]:
         """Return (r,) values of every metric asked for.
@@ -136,16 +127,10 @@ class Weighted:
         Args:
             counts: (r, n) integers, how often each image appears in each of r samples of n.
         """
-        table = {name: np.full(len(counts), np.nan) for name in NAMES if name in self.names}
         gaps = np.zeros((len(counts), CELLS))
-
-        def count(row: int) -> None:
-            weights = counts[row].astype(np.int64)
-            for name, value in self._values(weights, gaps[row]).items():
-                if name in table:
-                    table[name][row] = value
-
-        in_threads(count, len(counts))
+        rows = in_threads(lambda r: self._values(counts[r], gaps[r]), len(counts))
+        names = [name for name in NAMES if name in self.names]
+        table = {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
         if "ece_smooth" in table:
             table["ece_smooth"] = fixed_width(gaps)
         if "ece_class" in table:
@@ -153,55 +138,65 @@ class Weighted:
             table["ece_class"] = (table["ece_class"] + low) / (self.n * self.scores.classes)
         return table
 
-    def _values(self, counts: Whole, gaps: Floats) -> dict[str, float]:
+    def _values(self, counts: npt.NDArray[Any], gaps: Floats) -> dict[str, float]:
         """Return what one sample's counts (n,) give by themselves, and fill its mesh gaps."""
+        weights = counts.astype(np.float64)  # whole numbers all the same
         found: dict[str, float] = {}
         if self.names & set(MEANS):
-            found.update(zip(MEANS, (counts @ self.means / self.n).tolist(), strict=True))
+            means = torch.mv(self.means, torch.from_numpy(weights)) / self.n
+            found.update(zip(MEANS, means.tolist(), strict=True))
         if "macro_f1" in self.names:
-            found["macro_f1"] = self._macro_f1(counts)
+            found["macro_f1"] = self._macro_f1(weights)
         if "ece_class" in self.names:
-            found["ece_class"] = float(np.abs(self.high.sums(counts)).sum())  # all bins but one
-        ordered = counts[self.order]
-        if self.names & set(RANKED):
-            found.update(self._selective(ordered))
-        if self.names & {*BINNED, "ece_smooth"}:
-            found.update(self._calibration(ordered, gaps))
+            found["ece_class"] = float(np.abs(self.high.sums(weights)).sum())  # all bins but one
+        if self.names & {*RANKED, *BINNED, "ece_smooth"}:
+            ordered = weights.take(self.order)
+            images = running(ordered)
+            if self.names & set(RANKED):
+                found.update(self._selective(ordered, images))
+            if self.names & {*BINNED, "ece_smooth"}:
+                found.update(self._calibration(ordered, images, gaps))
         return found
 
-    def _macro_f1(self, counts: Whole) -> float:
+    def _macro_f1(self, weights: Floats) -> float:
         hits = np.zeros(self.scores.classes)
         misses = np.zeros(self.scores.classes)
-        hits[self.hits.cell] = self.hits.sums(counts)
-        misses[self.misses.cell] = self.misses.sums(counts)
+        hits[self.hits.cell] = self.hits.sums(weights)
+        misses[self.misses.cell] = self.misses.sums(weights)
         return f1_of(hits, 2 * hits + misses)
 
-    def _calibration(self, ordered: Whole, mesh: Floats) -> dict[str, float]:
-        images, rights = running(ordered), running(ordered * self.hit)
+    def _calibration(self, ordered: Floats, images: Floats, mesh: Floats) -> dict[str, float]:
         gaps = running(ordered * self.gap)
         mesh[self.mesh] = np.diff(gaps[self.mesh_ends], prepend=0) / self.n
+        if not self.names & set(BINNED):
+            return {}
+        rights = running(ordered * self.hit)
         count = np.diff(images[self.bin_ends], prepend=0)
         gap = np.diff(gaps[self.bin_ends], prepend=0)
-        if len(self.equal_ends) < self.n:
-            images, gaps, rights = (t[self.equal_ends] for t in (images, gaps, rights))
+        bins = mass_bins(images, gaps, rights, BINS, group_of=self.equals)
         few = debiased_bins(self.n, BINS)
+        fewer = bins
+        if 0 < few < BINS:
+            fewer = mass_bins(images, gaps, rights, few, group_of=self.equals)
         return {
             "ece": ece_of(count, gap),
             "mce": mce_of(count, gap),
-            "ece_mass": float(np.abs(mass_bins(images, gaps, rights, BINS)[1]).sum() / self.n),
-            "ece_debiased": (
-                debiased_of(*mass_bins(images, gaps, rights, few)) if few else float("nan")
-            ),
+            "ece_mass": ece_of(*bins[:2]),
+            "ece_debiased": debiased_of(*fewer) if few else float("nan"),
         }
 
-    def _selective(self, ordered: Whole) -> dict[str, float]:
-        accepted = running(ordered)[self.group_ends]
-        wrong = np.append(0, running(ordered[self.wrong_places]))
-        errors = wrong[self.wrong_before]
-        found = {"auroc": auroc_of(accepted, errors), "augrc": augrc_of(accepted, errors)}
-        found["aurc"] = area(accepted, errors, self.numbers)
-        best = best_area(self.n, int(errors[-1]), self.numbers)
-        found["e_aurc"] = max(0.0, found["aurc"] - best)
-        found.update(zip(SAC, coverages_of(accepted, errors, list(SAC.values())), strict=True))
-        found.update({name: risk_of(accepted, errors, share) for name, share in RISK.items()})
+    def _selective(self, ordered: Floats, images: Floats) -> dict[str, float]:
+        after = images.take(self.ends).astype(np.int64)
+        before = after - ordered.take(self.ends).astype(np.int64)
+        wrong = after - before
+        if not self.untied:
+            before = np.where(self.starts > 0, images[self.starts - 1], 0).astype(np.int64)
+            errors = running(ordered[self.wrong_places])[self.wrong_ends]
+            wrong = np.diff(errors, prepend=0).astype(np.int64)
+        order = Order(self.n, before, after, wrong)
+        found = {"auroc": auroc_of(order), "augrc": augrc_of(order)}
+        found["aurc"] = area(order, self.sums)
+        found["e_aurc"] = max(0.0, found["aurc"] - best_area(self.n, order.errors, self.sums))
+        found.update(zip(SAC, coverages_of(order, list(SAC.values())), strict=True))
+        found.update(zip(RISK, risks_of(order, list(RISK.values())), strict=True))
         return found
