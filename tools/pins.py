@@ -17,8 +17,9 @@ EXTRAS = "models,book,dev"
 LINUX_ONLY = re.compile(r"nvidia-|cuda-|triton==")
 LINUX_MARKER = 'platform_system == "Linux"'
 LOCK_HEADER = """\
-# The exact versions this project is tested with, for Python {python}: `pip install -c constraints.txt
-# -e ".[{extras}]"`, or simply `make setup`. To move one, install it into .venv and type `make lock`.
+# The exact versions this project is tested with, for Python {python}. `make setup` installs them:
+# pip install -c constraints.txt -e ".[{extras}]". To move one, install it into .venv and type
+# `make lock`.
 """
 ENVIRONMENT_HEADER = """\
 # Written by `make pins` from constraints.txt: edit that file, not this one.
