@@ -118,7 +118,8 @@ class Duo:
         if len(records) != len(self.val):
             raise ValueError(f"{len(records)} records given; the duo has {len(self.val)} members")
         for given, fitted in zip(records, self.val, strict=True):
-            if (given.model, given.resolution) != (fitted.model, fitted.resolution):
+            known = given.resolution and fitted.resolution  # a plain file does not name its model
+            if known and (given.model, given.resolution) != (fitted.model, fitted.resolution):
                 raise ValueError(
                     f"the weights were fitted for {fitted.title}, not for {given.title}: "
                     "give the records in the same order, the large model first"

@@ -100,3 +100,9 @@ def test_refusals(val, test_split):
         duo.answers([test_split[0], test_split[1].rows(test_split[1].ids[::-1])])
     with pytest.raises(ValueError, match="mode is 'nonsense'"):
         duo.answers(test_split, modes=("nonsense",))
+
+
+def test_files_that_do_not_name_their_model(val, test_split):
+    plain = [dataclasses.replace(r, model="some file", resolution=None) for r in test_split]
+    expected = fit_duo(val).answers(test_split)["duo"].nll
+    assert (fit_duo(val).answers(plain)["duo"].nll == expected).all()
