@@ -80,6 +80,7 @@ html: $(INSTALLED) ## render the book from the committed outputs, executing noth
 render:
 	@echo "==> rendering (a warning is an error)"
 	@$(VENV)/bin/jupyter-book build $(STAGE) --path-output . -W -n --keep-going || { rm -rf $(BUILD)/.doctrees $(BUILD)/html; exit 1; }
+	@$(PY) tools/offline.py $(BUILD)/html
 	@echo "==> the book is ready: $(CURDIR)/$(SITE)"
 
 .PHONY: test

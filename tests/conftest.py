@@ -11,7 +11,7 @@ import torch
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 # Two cores shared by several processes: a deadline would measure the machine. Derandomised, so that
-# a change fails for what it did and not for the day's luck; HYPOTHESIS_PROFILE=search looks further.
+# a change fails for what it did, not for the day's luck; HYPOTHESIS_PROFILE=search looks further.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))

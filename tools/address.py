@@ -42,7 +42,7 @@ def parse(url: str) -> Address:
     found = re.fullmatch(pattern, url.strip())
     if found is None:
         raise ValueError(
-            f"not the address of a GitHub repository: {url!r}; write https://github.com/OWNER/NAME "
+            f"not the address of a GitHub repository: {url!r}; write https://github.com/me/fork "
             "(Colab's launch button knows no other site)"
         )
     return Address(found[1], found[2].removesuffix(".git"))
@@ -55,7 +55,7 @@ def current(root: Path = ROOT) -> Address:
 
 
 def text_files(root: Path = ROOT) -> list[Path]:
-    """Return the files under version control (or to be added) that are text, without licences."""
+    """Return the files under version control (or to be added) that are text and ours."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
     paths = [root / name for name in sorted(set(listed.split("\0"))) if name]
@@ -72,8 +72,9 @@ def is_text(path: Path) -> bool:
 
 
 def foreign(path: Path, root: Path) -> bool:
-    """Return whether the file is another project's, kept here as it is."""
-    return path.is_relative_to(root / "book" / "_static" / "mathjax")
+    """Return whether the file's addresses are not ours: examples of a test, or vendored."""
+    mathjax = root / "book" / "_static" / "mathjax"
+    return path.is_relative_to(mathjax) or path == root / "tests" / "test_address.py"
 
 
 def mentions(text: str) -> list[Address]:
