@@ -20,10 +20,10 @@ MOST_STEPS = 200  # about ten are needed
 def ece_smooth(confidence: ArrayLike, correct: ArrayLike) -> float:
     """Return the smooth calibration error smECE: the width at which width and error are equal.
 
-    Convention: gaps are spread from the middles of 1,000 cells, and the equation is solved to
-    1e-10. relplot, by the authors of the measure, halves ten times (to .001, and never below), on a
-    mesh that grows with 1 / s, and divides by a density sum; torch-uncertainty and probmetrics
-    follow it.
+    Convention: gaps are spread from the middles of 1,000 cells; the equation is solved to 1e-10.
+    relplot, by the authors of the measure, halves an interval ten times (so to .001), on a mesh
+    that grows with 1 / s, and divides by a density sum. torch-uncertainty does the same but spreads
+    in log-odds unless told kernel_type="reflected".
 
     Args:
         confidence: (n,) probabilities in [0, 1].
