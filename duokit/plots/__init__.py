@@ -1,0 +1,23 @@
+"""Figures: each function draws what metrics or fusion returned, and computes nothing of its own.
+
+All have one form, `axes = plot(what, ax=None, *, options)`: they draw into the axes given or into a
+new figure, and return the axes, so that a caption, a limit or a line can be added.
+"""
+
+from .confidence import confidence_histogram
+from .improvement import improvements
+from .landscape import nll_landscape
+from .reliability import reliability_diagram
+from .selective import risk_coverage
+from .style import apply_style
+from .tradeoff import flops_tradeoff
+
+__all__ = [
+    "apply_style",
+    "nll_landscape",
+    "reliability_diagram",
+    "risk_coverage",
+    "confidence_histogram",
+    "improvements",
+    "flops_tradeoff",
+]

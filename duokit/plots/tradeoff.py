@@ -1,0 +1,155 @@
+"""What a prediction costs, and what it is worth: members and duos on one plane."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.path import Path
+from matplotlib.text import Annotation
+from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.transforms import Bbox
+
+from duokit.metrics.table import METRICS
+
+from .style import MUTED, WIDTH, axes_or_new, looks, styled
+
+COLUMNS = ("name", "flops", "value", "low", "high", "kind")
+GIGA = 1e9
+# Where a name may stand, in points right of and above its point: rings of sixteen places, turned by
+# half a step outside the first so that no line to a name runs along an upright bar.
+PLACES = [
+    (round(radius * np.cos(angle), 2), round(radius * np.sin(angle), 2))
+    for radius in (9, 22, 36, 52, 70, 90)
+    for angle in (np.arange(16) + (radius > 9) / 2) * np.pi / 8
+]
+NEAR = 12  # points; a name further away gets a line to its point
+FAR = 3  # pixels covered that one point of distance is worth
+
+
+@styled
+def flops_tradeoff(table: pd.DataFrame, ax: Axes | None = None, *, metric: str) -> Axes:
+    """Return axes with a metric against the FLOPs of one image, one named point a predictor.
+
+    FLOPs are multiply-adds at the resolution each predictor runs at, those of a duo the sum of its
+    members', on a logarithmic axis. The upright bars are the intervals in the table.
+
+    Args:
+        table: One row a predictor, with the columns name; flops (multiply-adds, > 0); value, low
+            and high of the metric (low and high nan for no bar); kind, such as "member" and "duo",
+            each drawn in its own look.
+        ax: Axes to draw in; default: a new figure.
+        metric: Name in METRICS: its title stands at the axis, with the direction that is better.
+
+    Raises:
+        TypeError: Not a DataFrame, or ax is not an Axes.
+        ValueError: No row, a missing column, FLOPs that are not above 0, or an unknown metric.
+    """
+    _check(table, metric)
+    ax = axes_or_new(ax, WIDTH, 4.4)
+    kinds = looks(table["kind"].unique())
+    for kind, look in kinds.items():
+        rows = table[table["kind"] == kind]
+        x = rows["flops"] / GIGA
+        ax.vlines(x, rows["low"], rows["high"], color=look.colour, linewidth=1.4, alpha=0.6)
+        ax.plot(
+            x,
+            rows["value"],
+            linestyle="none",
+            marker=look.marker,
+            markersize=8,
+            color=look.colour,
+            markeredgecolor="white",
+            label=kind,
+        )
+    arrow = "↑" if METRICS[metric].better == "higher" else "↓"
+    ax.set_xscale("log")
+    ax.margins(0.1, 0.12)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.set_xlabel("billion multiply-adds for one image")
+    ax.set_ylabel(f"{METRICS[metric].title} ({arrow} better)")
+    if len(kinds) > 1:
+        ax.legend(loc="best")
+    _names(ax, table, {kind: look.colour for kind, look in kinds.items()})
+    return ax
+
+
+def _check(table: pd.DataFrame, metric: str) -> None:
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"table must be a pandas DataFrame, not {type(table).__name__}")
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing or table.empty:
+        raise ValueError(
+            f"table must have rows and the columns {', '.join(COLUMNS)}; "
+            + (f"missing: {', '.join(missing)}" if missing else "it is empty")
+        )
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}: choose from {', '.join(METRICS)}")
+    wrong = table[~(table["flops"] > 0)]
+    if len(wrong):
+        name, flops = wrong.iloc[0][["name", "flops"]]
+        raise ValueError(
+            f"{name!r} has {flops} FLOPs: count them (duokit.models.cost) or leave it out"
+        )
+
+
+def _names(ax: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> None:
+    """Write each name where it is near and covers little, with a line to the point from afar."""
+    figure = ax.figure.figure
+    figure.draw_without_rendering()  # settles the layout: before, no place in pixels is known
+    pixels = figure.dpi / 72
+    frame = ax.get_window_extent()
+    points = table.assign(x=table["flops"] / GIGA)
+    taken = [_box(ax, x, y, y, 10 * pixels) for x, y in points[["x", "value"]].to_numpy()]
+    bars = points[["x", "low", "high"]].dropna().to_numpy()
+    taken += [_box(ax, x, low, high, 2 * pixels) for x, low, high in bars]
+    legend = ax.get_legend()
+    if legend is not None:
+        taken.append(legend.get_window_extent())
+    longest_first = points.sort_values("name", key=lambda names: -names.str.len(), kind="stable")
+    for name, x, y, kind in longest_first[["name", "x", "value", "kind"]].itertuples(index=False):
+        label = ax.annotate(name, (x, y), (0, 0), textcoords="offset points", size=10.5, zorder=4)
+        label.set_color(colours[kind])
+        start = ax.transData.transform((x, y))
+        costs = [_cost(_move(label, place), start, taken, frame) for place in PLACES]
+        best = PLACES[
+            int(np.argmin(np.array(costs) + [FAR * np.hypot(*place) for place in PLACES]))
+        ]
+        taken.append(_move(label, best))
+        if np.hypot(*best) > NEAR:
+            arrow = {
+                "arrowstyle": "-",
+                "color": MUTED,
+                "linewidth": 0.7,
+                "shrinkA": 0,
+                "shrinkB": 5,
+            }
+            ax.annotate("", (x, y), best, textcoords="offset points", arrowprops=arrow)
+
+
+def _box(ax: Axes, x: float, low: float, high: float, width: float) -> Bbox:
+    """Return the pixels of a mark from (x, low) to (x, high), this much wider and higher."""
+    bottom, top = ax.transData.transform([(x, low), (x, high)])
+    return Bbox([bottom - width / 2, top + width / 2])
+
+
+def _move(label: Annotation, place: tuple[float, float]) -> Bbox:
+    """Put a label beside its point, turned away from it, and return the pixels it covers there."""
+    right, up = place
+    label.xyann = place
+    label.set_horizontalalignment("left" if right > 3 else "right" if right < -3 else "center")
+    label.set_verticalalignment("bottom" if up > 6 else "top" if up < -6 else "center")
+    return label.get_window_extent()
+
+
+def _cost(box: Bbox, start: np.ndarray, taken: Sequence[Bbox], frame: Bbox) -> float:
+    """Return the pixels that are covered, or outside the frame, or crossed on the way there."""
+    common = [Bbox.intersection(box, other) for other in taken]
+    covered = sum(part.width * part.height for part in common if part is not None)
+    inside = Bbox.intersection(box, frame)
+    outside = box.width * box.height - (inside.width * inside.height if inside else 0)
+    end = np.clip(start, box.min, box.max)
+    crossed = sum(Path([start, end]).intersects_bbox(other) for other in taken)
+    return float(covered + outside + 60 * crossed)
