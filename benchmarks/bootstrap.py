@@ -13,6 +13,7 @@ import time
 import numpy as np
 import torch
 from metrics import make_logits  # the script beside this one
+
 from duokit.metrics.intervals import intervals, resample_counts
 from duokit.metrics.scores import score
 from duokit.metrics.table import METRICS, table_row

@@ -215,9 +215,10 @@ def _join(parts: Sequence[torch.Tensor]) -> npt.NDArray[Any]:
 class _Block:
     """Some rows of the logits, exponentiated once.
 
-    Up to three classes a row are special: m of the largest logit, y the label, c the one whose
-    probability is the confidence. They are taken out of the row before anything is summed, so that
-    "all but this class" is a sum of positive terms for each of them, never a difference.
+    The class of the largest logit is left out of what is summed, so that "all the others" is a sum
+    of positive terms. For any other class, whose e is at most 1, the others include that largest
+    one, and taking e from the total costs no digits. The label must not enter the uncertainty even
+    by rounding: equal rows have to tie.
     """
 
     def __init__(
@@ -225,32 +226,32 @@ class _Block:
     ) -> None:
         z = z if z.dtype == torch.float64 else z.float()
         self.first, self.index = first, _argmax(z)
-        m, self.y, self.c = (self.index if t is None else t for t in (None, y, c))
-        self.special = torch.stack([m, self.y, self.c], 1)  # (b, 3), may repeat
-        logit = z.gather(1, self.special)
-        self.lead = logit[:, 0].double() - logit[:, 1].double()
-        self.e = torch.sub(z, logit[:, :1]).exp_()
-        value = self.e.gather(1, self.special)
-        self.e.scatter_(1, self.special, 0.0)
+        self.y, self.c = (self.index if t is None else t for t in (y, c))
+        top = self._at(z, self.index)
+        self.lead = top.double() - self._at(z, self.y).double()
+        self.e = torch.sub(z, top[:, None]).exp_()
+        self.e.scatter_(1, self.index[:, None], 0.0)
         self.rest = self.e.sum(1).double()
-        self.rest_squares = torch.linalg.vector_norm(self.e, dim=1).double().square()
-        self.e.scatter_(1, self.special, value)
-        self.value = value.double()
-        self.value[:, 1] *= self.y != m  # a class counts once
-        self.value[:, 2] *= (self.c != m) & (self.c != self.y)
-        self.total = 1 + self.others(m)
+        self.squares = torch.linalg.vector_norm(self.e, dim=1).double().square()
+        self.e.scatter_(1, self.index[:, None], 1.0)
+        self.total = 1 + self.rest
 
     def others(self, target: torch.Tensor) -> torch.Tensor:
-        """Return (b,) the sum of e over all classes but the target, one of the special ones."""
-        return self.rest + (self.value * (self.special != target[:, None])).sum(1)
+        """Return (b,) the sum of e over all classes but the target."""
+        without = self.total - self._at(self.e, target).double()
+        return torch.where(target == self.index, self.rest, without)
 
     def numbers(self) -> torch.Tensor:
         """Return (b, 3) uncertainty, nll and brier."""
-        apart = self.special != self.y[:, None]
-        nll = torch.log1p(self.total - 1) + self.lead
-        squares = self.rest_squares + (self.value.square() * apart).sum(1)
+        nll = torch.log1p(self.rest) + self.lead
+        label = self._at(self.e, self.y).double()
+        squares = self.squares + torch.where(self.y == self.index, 0.0, 1 - label.square())
         brier = (self.others(self.y) / self.total).square() + squares / self.total.square()
         return torch.stack([self.others(self.c) / self.total, nll, brier], 1)
+
+    @staticmethod
+    def _at(values: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        return values.gather(1, classes[:, None])[:, 0]
 
     def entries(self, bins: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return summed probabilities (k,), and row, class and value of those above 1 / bins.

@@ -105,7 +105,7 @@ class Weighted:
         self.ends = ends[flawed]
         self.wrong_places = np.flatnonzero(wrong)
         self.wrong_ends = errors[flawed] - 1  # among the wrong places
-        self.untied = len(self.wrong_places) == len(self.ends)
+        self.untied = bool((self.starts == self.ends).all())
         self.sums = sums(self.n)
 
     def _bin(self) -> None:

@@ -111,6 +111,15 @@ def test_confidence_of_another_class():
         assert found.uncertainty == pytest.approx(s.uncertainty, rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [2, 3, 17, 200])
+def test_equal_rows_tie_whatever_their_labels(k, dtype):
+    row = make_logits(1, k, seed=k)[0].astype(dtype)
+    s = score(np.repeat(row, k, axis=0), np.arange(k))
+    assert len(set(s.uncertainty)) == 1
+    assert len(set(s.nll)) == k
+
+
 def test_confidences_need_no_labels():
     logits, labels = make_logits(30, 6, seed=2)
     s, found = score(logits, labels), confidences(logits)
