@@ -19,7 +19,7 @@ INSTALLED := $(VENV)/.installed
 BUILD := _build
 STAGE := $(BUILD)/source
 EXECUTED := $(BUILD)/executed
-SITE := $(BUILD)/html/index.html
+RENDERED := $(BUILD)/rendered
 KERNEL := $(BUILD)/ipython/profile_default/ipython_kernel_config.py
 
 NOTEBOOKS ?= $(sort $(wildcard book/notebooks/*.ipynb))
@@ -75,13 +75,18 @@ html: $(INSTALLED) ## render the book from the committed outputs, executing noth
 	@$(PY) tools/stage.py $(STAGE)
 	@$(MAKE) --no-print-directory render
 
-# Sphinx forgets the warnings of pages that it does not read again, so a failed build leaves no cache.
 .PHONY: render
-render:
+render: $(RENDERED)
+	@echo "==> the book is ready: $(CURDIR)/$(BUILD)/html/index.html"
+
+# All pages or none: a page that shows another page's numbers is not read again when those change,
+# and the renderer forgets the warnings of pages it does not read again.
+$(RENDERED): $(STAGE).stamp $(INSTALLED) $(CODE)
 	@echo "==> rendering (a warning is an error)"
-	@$(VENV)/bin/jupyter-book build $(STAGE) --path-output . -W -n --keep-going || { rm -rf $(BUILD)/.doctrees $(BUILD)/html; exit 1; }
+	@rm -rf $@ $(BUILD)/html
+	@$(VENV)/bin/jupyter-book build $(STAGE) --path-output . --all -W -n --keep-going
 	@$(PY) tools/offline.py $(BUILD)/html
-	@echo "==> the book is ready: $(CURDIR)/$(SITE)"
+	@touch $@
 
 .PHONY: test
 test: $(INSTALLED) $(KERNEL) ## run the unit tests, then every committed notebook against its outputs

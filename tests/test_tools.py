@@ -63,11 +63,13 @@ def test_a_notebook_that_was_not_executed_is_named(tree):
 
 
 def test_staging_again_touches_only_what_changed(tree):
-    stage.stage(tree / "source", tree / "staged")
+    assert stage.stage(tree / "source", tree / "staged")
+    assert not stage.stage(tree / "source", tree / "staged")
     times = {path: path.stat().st_mtime_ns for path in (tree / "staged").rglob("*.*")}
     (tree / "source/book/intro.md").write_text("# Changed")
+    assert stage.stage(tree / "source", tree / "staged")
     (tree / "source/README.md").unlink()
-    stage.stage(tree / "source", tree / "staged")
+    assert stage.stage(tree / "source", tree / "staged")
     now = {path: path.stat().st_mtime_ns for path in (tree / "staged").rglob("*.*")}
     assert set(times) - set(now) == {tree / "staged/README.md"}
     assert [path.name for path in now if now[path] != times[path]] == ["intro.md"]

@@ -1,8 +1,8 @@
 """Stage the book: copy its sources to a folder where executed notebooks may stand in for them.
 
 `python tools/stage.py _build/source [--executed _build/executed]`. The renderer reads the copy, so
-the sources are never touched. A file is written only where its content differs, and then gets the
-present time, so that the renderer sees what changed. Standard library only.
+the sources are never touched. Whenever the copy changes, the stamp beside it (_build/source.stamp)
+gets the present time. Standard library only.
 """
 
 import argparse
@@ -27,8 +27,9 @@ def hidden(name: Path) -> bool:
     return any(part.startswith(".") or part == "__pycache__" for part in name.parts)
 
 
-def stage(root: Path, target: Path, executed: Path | None = None) -> None:
-    """Make `target` hold the sources, each notebook replaced by its executed copy if asked for."""
+def stage(root: Path, target: Path, executed: Path | None = None) -> bool:
+    """Make `target` hold the sources, notebooks as executed if asked for; return if it changed."""
+    changed = False
     wanted = sources(root)
     if executed is not None:
         for name in [name for name in wanted if name.suffix == ".ipynb"]:
@@ -40,9 +41,12 @@ def stage(root: Path, target: Path, executed: Path | None = None) -> None:
         if not copy.is_file() or not filecmp.cmp(source, copy, shallow=False):
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
+            changed = True
     for path in sorted(target.rglob("*")):
         if path.is_file() and path.relative_to(target) not in wanted:
             path.unlink()
+            changed = True
+    return changed
 
 
 def main() -> None:
@@ -51,7 +55,9 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     parser.add_argument("--executed", type=Path, help="folder of executed notebooks")
     options = parser.parse_args()
-    stage(ROOT, options.target.resolve(), options.executed and options.executed.resolve())
+    stamp = options.target.with_name(f"{options.target.name}.stamp")
+    if stage(ROOT, options.target, options.executed) or not stamp.exists():
+        stamp.touch()
 
 
 if __name__ == "__main__":
