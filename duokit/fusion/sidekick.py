@@ -78,7 +78,7 @@ def sidekick_test(large: Array, small: Array, labels: Array | Sequence[int]) -> 
         return SidekickTest(0.0, 0.0, 0.5, 0.0, float(alone.weights[0]), alone.images)
     deviation = np.sqrt(max(variance, 1e-32) / len(target))  # 0 if all images score alike
     t = score / deviation
-    gain = max(score, 0.0) ** 2 / (2 * spread)
+    gain = float(max(score, 0.0) ** 2 / (2 * spread))
     return SidekickTest(
         score, float(t), float(norm.sf(t)), gain, float(alone.weights[0]), alone.images
     )
