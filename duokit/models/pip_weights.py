@@ -82,7 +82,7 @@ def weights_file(name: str) -> Path:
     """
     if name not in SHIPPED:
         raise ValueError(
-            f"no pip package ships weights for {name!r}; for {', '.join(SHIPPED)} one does"
+            f"no pip package ships weights for {name!r}; one does for {', '.join(SHIPPED)}"
         )
     shipped = SHIPPED[name]
     spec = importlib.util.find_spec(shipped.package.replace("-", "_"))

