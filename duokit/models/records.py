@@ -17,8 +17,8 @@ from duokit.logits.files import write_whole
 from duokit.models.build import Source, build, resolve, weights_source, weights_tag
 from duokit.models.cost import cost
 from duokit.models.inference import features
-from duokit.models.pip_weights import SHIPPED
 from duokit.models.linear import Probe, linear_probe, nll
+from duokit.models.pip_weights import SHIPPED
 from duokit.models.transforms import Preprocessing, preprocessing
 
 
