@@ -6,8 +6,9 @@ alone: each colour comes with a line style and a marker of its own.
 """
 
 import re
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar, cast
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -78,8 +79,25 @@ STYLE: dict[Any, Any] = {  # the names of rcParams are typed in some versions of
 }
 
 
-# A decorator: draw in this style whatever settings the reader has, and leave them as they were.
-styled = mpl.style.context(["default", STYLE])
+Drawing = TypeVar("Drawing", bound=Callable[..., Any])
+
+
+def styled(draw: Drawing) -> Drawing:
+    """Decorate: draw in this style whatever settings the reader has, and leave them as they were.
+
+    All but one: the first figure of a notebook starts its display by switching matplotlib to
+    interactive, and figures after it would not be shown if that were switched back.
+    """
+
+    @wraps(draw)
+    def in_style(*args: Any, **options: Any) -> Any:
+        with mpl.style.context(["default", STYLE]):
+            drawn = draw(*args, **options)
+            interactive = mpl.is_interactive()
+        mpl.interactive(interactive)
+        return drawn
+
+    return cast(Drawing, in_style)
 
 
 def apply_style() -> None:
