@@ -60,6 +60,7 @@ def load_caltech101(root: str | Path | None = None, *, download: bool = False) -
     ids = tuple(ids[row] for row in order)
     return ImageSet(
         name=NAME,
+        loader=NAME,
         ids=ids,
         labels=labels[order],
         class_names=names,

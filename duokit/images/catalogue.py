@@ -47,6 +47,5 @@ def default_splits(image_set: ImageSet, *, seed: int = 0) -> Splits:
         image_set: what `load` returned.
         seed: seed of the draw.
     """
-    module = _MODULES.get(image_set.name, folder)  # a folder's set is called as the folder
-    splits: Splits = module.default_splits(image_set, seed=seed)
+    splits: Splits = _MODULES[image_set.loader].default_splits(image_set, seed=seed)
     return splits

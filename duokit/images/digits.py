@@ -40,6 +40,7 @@ def load_digits(root: str | Path | None = None, *, download: bool = False) -> Im
     grey = np.rint(bunch.images * (255 / LARGEST)).astype(np.uint8)
     return ImageSet(
         name=NAME,
+        loader=NAME,
         ids=tuple(f"{row:04d}" for row in range(len(grey))),
         labels=bunch.target.astype(np.int64),
         class_names=tuple(str(name) for name in bunch.target_names),

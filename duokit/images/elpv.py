@@ -58,6 +58,7 @@ def load_elpv(root: str | Path | None = None, *, download: bool = False) -> Imag
     table = _labels(base / "labels.csv")
     return ImageSet(
         name=NAME,
+        loader=NAME,
         ids=tuple(table.index),
         labels=(table["probability"].to_numpy() >= THRESHOLD).astype(np.int64),
         class_names=CLASS_NAMES,

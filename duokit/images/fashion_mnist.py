@@ -65,6 +65,7 @@ def load_fashion_mnist(root: str | Path | None = None, *, download: bool = False
         labels.append(numbers)
     return ImageSet(
         name=NAME,
+        loader=NAME,
         ids=tuple(ids),
         labels=np.concatenate(labels).astype(np.int64),
         class_names=CLASS_NAMES,

@@ -17,7 +17,7 @@ class ImageSet:
     """A data set of labelled images, of which none is in memory until it is opened.
 
     Attributes:
-        name: name of the data set.
+        name: name of the data set; of the folder, for a folder of your own.
         ids: n different texts, the names of the images; sorted, the same on every machine.
         labels: (n,) int64, class 0..k-1, or -1 for an image that belongs to no class.
         class_names: k names; the class number is the place in this tuple.
@@ -25,6 +25,7 @@ class ImageSet:
         columns: what else is known of each image, one row an image, indexed by the ids.
         licence: licence of the pictures, as their authors state it.
         source: where the pictures come from.
+        loader: one of NAMES, for the protocol of its splits; any folder's if not given.
 
     Raises:
         ValueError: lengths that disagree, repeated ids, or labels outside -1..k-1.
@@ -38,6 +39,7 @@ class ImageSet:
     columns: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     licence: str = ""
     source: str = ""
+    loader: str = "folder"
 
     def __post_init__(self) -> None:
         ids, names = tuple(self.ids), tuple(self.class_names)

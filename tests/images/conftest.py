@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from duokit.images import ImageSet
+from duokit.images.reading import Pixels
 
 BACKGROUND = "BACKGROUND_Google"
 
@@ -81,14 +82,20 @@ def fashion_folder(tmp_path: Path) -> Path:
 def make_set() -> Callable[[dict[str, int]], ImageSet]:
     """Makes an image set of so many images a class; the class "" is for images of no class."""
 
-    def make(counts: dict[str, int], name: str = "some") -> ImageSet:
+    def make(counts: dict[str, int], loader: str = "folder") -> ImageSet:
         classes = tuple(each for each in counts if each)
         ids, labels = [], []
         for each, count in counts.items():
             ids += [f"{each or 'none'}/{row:04d}" for row in range(count)]
             labels += [classes.index(each) if each else -1] * count
+        labels = np.array(labels)
         return ImageSet(
-            name, tuple(ids), np.array(labels), classes, lambda row: Image.new("RGB", (2, 2))
+            "some",
+            tuple(ids),
+            labels,
+            classes,
+            Pixels(np.zeros((1, 2, 2), np.uint8)),
+            loader=loader,
         )
 
     return make

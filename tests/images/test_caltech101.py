@@ -85,7 +85,7 @@ def test_a_copy_that_is_not_whole_is_refused(caltech_folder, tmp_path):
 
 def test_splits_follow_the_protocol(make_set):
     counts = {"inline_skate": 31, "wild_cat": 34, "cup": 57, "watch": 60, "Faces": 435, "": 467}
-    images = make_set(counts, name="caltech101")
+    images = make_set(counts, loader="caltech101")
     splits = default_splits(images, seed=0)
     expected = {  # train, val, test
         "inline_skate": (30, 0, 1),

@@ -92,3 +92,9 @@ def test_default_splits_hold_every_picture_once(class_folder):
     assert splits.dataset == "pets"
     assert sorted(name for part in splits.parts.values() for name in part) == list(images.ids)
     assert splits.sizes() == {"train": 3 + 2 + 2, "val": 1 + 1 + 0, "test": 1 + 1 + 1}
+
+
+def test_a_folder_that_is_called_as_a_data_set_keeps_its_own_protocol(class_folder):
+    images = load("folder", class_folder.rename(class_folder.with_name("elpv")))
+    assert images.name == "elpv"
+    assert default_splits(images).sizes() == {"train": 7, "val": 2, "test": 3}
