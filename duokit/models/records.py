@@ -105,15 +105,11 @@ def probe_records(
         classes=image_set.classes,
     )
     shared = _shared(image_set, splits, recipe, probe, command)
-    records = {}
-    for part, names in splits.parts.items():
-        if part != "train":
-            logits = probe.logits(by_part[part])
-            rounding = _rounding(logits, labels[part], recipe.dtype)
-            fields = shared | {"config": shared["config"] | {"rounding": rounding}}
-            records[part] = make_record(
-                logits, labels[part], names, split=part, dtype=recipe.dtype, **fields
-            )
+    records = {
+        part: _record(probe, by_part[part], labels[part], names, part, recipe, shared)
+        for part, names in splits.parts.items()
+        if part != "train"
+    }
     return records, probe
 
 
@@ -165,17 +161,48 @@ def _key(image_set: ImageSet, ids: tuple[str, ...], recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _rounding(logits: np.ndarray, labels: np.ndarray, dtype: str) -> dict[str, Any]:
-    """Returns what keeping logits in fewer digits changes: predictions, and NLL where known."""
-    kept = logits.astype(dtype).astype(np.float32)
+def rounded(logits: np.ndarray, dtype: Literal["float16", "float32"]) -> np.ndarray:
+    """Returns logits in fewer digits, rounded so that the largest of each row stays the largest.
+
+    Values go to the nearest that dtype has. Where that leaves another class in front (two classes
+    that differ by less than a step become equal), the one that was in front gets one step more.
+
+    Args:
+        logits: (n, k) float32.
+        dtype: "float16" or "float32".
+
+    Raises:
+        ValueError: logits that are too large for dtype.
+    """
+    with np.errstate(over="ignore"):
+        kept = logits.astype(dtype)
+    if not np.isfinite(kept).all():
+        raise ValueError(f"logits up to {abs(logits).max():.6g} do not fit in {dtype}: use float32")
+    rows, top = np.arange(len(kept)), logits.argmax(axis=1)
+    changed = kept.argmax(axis=1) != top
+    step = np.nextafter(kept[rows, top], np.array(np.inf, dtype=kept.dtype))
+    kept[rows[changed], top[changed]] = step[changed]
+    return kept
+
+
+def _record(
+    probe: Probe,
+    values: np.ndarray,
+    labels: np.ndarray,
+    ids: tuple[str, ...],
+    part: str,
+    recipe: Recipe,
+    shared: dict[str, Any],
+) -> Record:
+    """Returns the record of one part, with what rounding did to its NLL in the config."""
+    exact = probe.logits(values)
+    logits = rounded(exact, recipe.dtype)
     known = labels >= 0
-    change = (
-        nll(kept[known], labels[known]) - nll(logits[known], labels[known]) if known.any() else None
-    )
-    return {
-        "predictions_changed": int((kept.argmax(axis=1) != logits.argmax(axis=1)).sum()),
-        "nll_change": change,
-    }
+    change = None
+    if known.any():
+        change = nll(logits[known], labels[known]) - nll(exact[known], labels[known])
+    config = shared["config"] | {"nll_change_by_rounding": change}
+    return make_record(logits, labels, ids, split=part, **shared | {"config": config})
 
 
 def _shared(

@@ -5,10 +5,14 @@ from importlib.metadata import version
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from duokit.images import Splits, default_splits, make_splits
 from duokit.models import Recipe, build, cost, predict, probe_records, set_head
 from duokit.models import records as module
+from duokit.models.linear import nll
 
 RECIPE = Recipe("tf_efficientnet_lite0", 32)
 QUIET = {"progress": False, "device": "cpu"}
@@ -58,18 +62,31 @@ def test_records_say_where_they_come_from(stripes, splits):
     assert Recipe("tf_efficientnet_lite0", pretrained=None).weights_sha256 is None
 
 
-def test_what_rounding_changes_is_measured():
-    logits = np.array([[1.0, 1.0001], [3.0, 0.0], [0.0, 2.0]], dtype=np.float32)
-    found = module._rounding(logits, np.array([1, 0, -1]), "float16")
-    assert found["predictions_changed"] == 1
-    exact = (np.log1p(np.exp(-1e-4)) + np.log1p(np.exp(-3.0))) / 2
-    rounded = (np.log(2.0) + np.log1p(np.exp(-3.0))) / 2
-    assert found["nll_change"] == pytest.approx(rounded - exact, abs=1e-6)
-    assert module._rounding(logits, np.array([1, 0, -1]), "float32") == {
-        "predictions_changed": 0,
-        "nll_change": 0.0,
-    }
-    assert module._rounding(logits, np.full(3, -1), "float16")["nll_change"] is None
+@given(arrays(np.float32, (40, 5), elements=st.floats(-30, 30, width=32)))
+def test_rounding_keeps_every_prediction_and_moves_a_value_by_a_step_at_most(logits):
+    logits[0, :3] = [1.0, 1.0001, 0.9999]  # equal in float16
+    kept = module.rounded(logits, "float16")
+    assert kept.dtype == np.float16
+    assert kept.argmax(axis=1).tolist() == logits.argmax(axis=1).tolist()
+    step = np.spacing(np.abs(kept)).astype(np.float64)
+    assert np.all(np.abs(kept.astype(np.float64) - logits) <= step)
+    assert np.array_equal(module.rounded(logits, "float32"), logits)
+
+
+def test_logits_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"logits up to 100000 do not fit in float16"):
+        module.rounded(np.array([[1e5, 0.0]], dtype=np.float32), "float16")
+
+
+def test_the_change_by_rounding_is_in_the_record(stripes, splits):
+    records, _ = probe_records(stripes, splits, RECIPE, **QUIET)
+    exact, _ = probe_records(stripes, splits, dataclasses.replace(RECIPE, dtype="float32"), **QUIET)
+    for part in ("val", "test"):
+        both = [nll(each[part].logits, each[part].labels) for each in (records, exact)]
+        assert records[part].config["nll_change_by_rounding"] == pytest.approx(both[0] - both[1])
+        assert exact[part].config["nll_change_by_rounding"] == 0
+        assert abs(both[0] - both[1]) < 1e-3
+    assert records["ood"].config["nll_change_by_rounding"] is None
 
 
 def test_features_are_computed_once(stripes, splits, tmp_path, monkeypatch):
