@@ -12,6 +12,7 @@ from duokit.images.reading import SUFFIXES, Files
 from duokit.images.splits import Splits, make_splits
 
 NAME = "folder"
+HIDDEN = (".", "__")  # "__MACOSX" comes with archives made on a Mac
 SPLIT_NAMES = frozenset({"train", "val", "valid", "validation", "test", "shifted", "ood"})
 
 
@@ -32,7 +33,7 @@ def load_folder(root: str | Path | None = None, *, download: bool = False) -> Im
     if root is None or download:
         raise FileNotFoundError("a folder of your own cannot be downloaded: give its path as root")
     base = next(candidates(root, ()))
-    inner = [path for path in base.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    inner = [path for path in base.iterdir() if path.is_dir() and not path.name.startswith(HIDDEN)]
     if len(inner) == 1 and Path(root).is_file():
         base = inner[0]  # an archive usually holds one folder with everything in it
     names = class_folders(base)
@@ -54,7 +55,7 @@ def class_folders(base: Path) -> tuple[str, ...]:
         ValueError: fewer than two, or folders that are named as splits.
     """
     names = tuple(sorted(path.name for path in base.iterdir() if path.is_dir()))
-    names = tuple(name for name in names if not name.startswith("."))
+    names = tuple(name for name in names if not name.startswith(HIDDEN))
     if len(names) < 2:
         raise ValueError(
             f"{base} holds {len(names)} folders; expected at least two, one a class, "

@@ -52,11 +52,7 @@ class Preprocessing:
         from torchvision import transforms
 
         how = transforms.InterpolationMode(self.interpolation)
-        if self.crop_mode == "squash":
-            side = math.floor(self.resolution / self.crop_pct)
-            size: int | tuple[int, int] = (side, side)
-        else:
-            size = self.resize
+        size = (self.resize, self.resize) if self.crop_mode == "squash" else self.resize
         steps = [
             transforms.Resize(size, how, antialias=True),
             transforms.CenterCrop(self.resolution),

@@ -53,6 +53,7 @@ def test_hidden_and_other_files_are_left_out_and_deeper_folders_belong_to_the_cl
     (class_folder / "cat" / "notes.txt").write_text("x")
     (class_folder / "cat" / "._image.png").write_text("x")
     (class_folder / ".thumbnails").mkdir()
+    (class_folder / "__MACOSX").mkdir()
     (class_folder / "cat" / "young").mkdir()
     Image.new("RGB", (4, 4)).save(class_folder / "cat" / "young" / "a.JPG")
     images = load("folder", class_folder)

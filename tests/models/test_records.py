@@ -104,6 +104,15 @@ def test_features_are_computed_once(stripes, splits, tmp_path, monkeypatch):
         probe_records(stripes, other, RECIPE, cache=tmp_path, **QUIET)
 
 
+def test_another_way_of_preparing_pictures_has_another_cache_file(stripes, monkeypatch):
+    before = module._key(stripes, stripes.ids, RECIPE)
+    assert module._key(stripes, stripes.ids, RECIPE) == before
+    assert module._key(stripes, stripes.ids[::-1], RECIPE) != before
+    changed = dataclasses.replace(RECIPE.preprocessing, crop_pct=1.0)
+    monkeypatch.setattr(module, "preprocessing", lambda *args, **options: changed)
+    assert module._key(stripes, stripes.ids, RECIPE) != before
+
+
 def test_splits_without_a_part_to_fit_on_are_refused(stripes):
     splits = Splits("stripes", "", 0, {"train": stripes.ids[:30], "test": stripes.ids[30:60]})
     with pytest.raises(ValueError, match="have no part 'val'"):

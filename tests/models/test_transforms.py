@@ -17,7 +17,7 @@ from duokit.models import eval_transform, preprocessing
         "resnet50",
         "convnext_tiny",
         "vit_tiny_patch16_224",
-        "vit_base_patch16_siglip_224",
+        "dm_nfnet_f0",
     ],
 )
 @pytest.mark.parametrize("size", [None, 64, 97])
