@@ -14,6 +14,7 @@ from duokit.notebooks import (
     Parameter,
     execute,
     glue,
+    glue_figure,
     glued,
     normalise,
     parameters,
@@ -273,6 +274,25 @@ def test_glue_takes_scalars_of_any_library(shown):
     notebook["cells"].append(notebook["cells"][0])
     with pytest.raises(ValueError, match="'v-0' is glued twice"):
         glued(notebook)
+
+
+def test_glue_figure_stores_the_same_png_each_time(shown):
+    import base64
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1, 1))
+    axes = figure.subplots()
+    axes.plot([1, 2])
+    first, metadata = shown(glue_figure, "fig-a", axes)
+    second, _ = shown(glue_figure, "fig-a", figure)
+    assert first == second
+    assert base64.b64decode(first["application/papermill.record/image/png"])[:4] == b"\x89PNG"
+    assert metadata["scrapbook"]["name"] == "fig-a"
+    output = {"output_type": "display_data", "data": first, "metadata": metadata}
+    assert glued({"cells": [{"cell_type": "code", "outputs": [output]}]}) == {}
+    with pytest.raises(ValueError, match="is no name for glue"):
+        glue_figure("a b", figure)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,8 @@ def glue_figure(name: str, drawn: Axes | Figure) -> None:
     if not isinstance(name, str) or not GLUE_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name for glue: letters, digits, _ and -, a letter first")
     png = io.BytesIO()
-    drawn.figure.savefig(png, format="png", bbox_inches="tight", metadata={"Software": None})
+    root: Any = drawn.figure  # of axes, or of a part of a figure, the whole figure
+    root.savefig(png, format="png", bbox_inches="tight", metadata={"Software": None})
     display(
         {GLUE_PREFIX + "image/png": base64.b64encode(png.getvalue()).decode()},
         raw=True,
