@@ -1,5 +1,6 @@
 """Staging the book, and the check that a rendered site loads nothing from the network."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -126,3 +127,34 @@ def test_a_wrong_call_says_how(tool):
     )
     assert done.returncode != 0
     assert "usage" in done.stderr
+
+
+@pytest.fixture
+def plain_docstrings():
+    """The extension of the book that lets docstrings be plain text."""
+    path = ROOT / "book" / "_ext" / "plain_docstrings.py"
+    spec = importlib.util.spec_from_file_location("plain_docstrings", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_bars_of_a_docstring_are_bars(plain_docstrings):
+    lines = ["The penalty |w|^2, an int | None, and ``|as it is|``."]
+    plain_docstrings.process(None, "", "", None, None, lines)
+    assert lines == [r"The penalty \|w\|^2, an int | None, and ``|as it is|``."]
+
+
+def test_a_table_of_a_docstring_becomes_a_table(plain_docstrings):
+    lines = ["Text.", "", "  | a | b |", "  |---|---|", "  | 1 | 2 |", "", "More."]
+    plain_docstrings.process(None, "", "", None, None, lines)
+    assert [line for line in lines if line] == [
+        "Text.",
+        "  .. list-table::",
+        "     :header-rows: 1",
+        "     * - a",
+        "       - b",
+        "     * - 1",
+        "       - 2",
+        "More.",
+    ]
