@@ -22,6 +22,7 @@ def reliability_diagram(
     ax: Axes | None = None,
     *,
     start: float = 0.0,
+    fewest: int = 1,
     counts: bool = True,
 ) -> Axes:
     """Return axes with the accuracy against the mean confidence of each bin.
@@ -35,19 +36,20 @@ def reliability_diagram(
         ax: Axes to draw in; default: a new figure. The strip takes its place from these axes.
         start: Both axes begin at this confidence, in [0, 1): .8 shows the last fifth alone. The
             accuracy axis begins lower where a bar needs it.
+        fewest: Bins with fewer images than this have no point either; the strip still counts them.
         counts: Draw the strip.
 
     Raises:
         TypeError: Something else than curves, or ax is not an Axes.
-        ValueError: No curve, or start outside [0, 1).
+        ValueError: No curve, start outside [0, 1), or fewest below 1.
     """
-    named = _check(curves, start)
+    named = _check(curves, start, fewest)
     drawn = looks(named if isinstance(curves, Mapping) else ["duo"]).values()
     ax = axes_or_new(ax, height=4.9 if counts else 4.2)
     ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, zorder=1)
     for (name, curve), look in zip(named.items(), drawn, strict=True):
-        _points(ax, curve, look, name)
-    floor = _floor(named, start)
+        _points(ax, curve, look, name, fewest)
+    floor = _floor(named, start, fewest)
     ax.set_xlim(start, 1 + ROOM * (1 - start))
     ax.set_ylim(floor, 1 + ROOM * (1 - floor))
     ax.set_ylabel("accuracy (%)")
@@ -60,7 +62,7 @@ def reliability_diagram(
 
 
 def _check(
-    curves: ReliabilityCurve | Mapping[str, ReliabilityCurve], start: float
+    curves: ReliabilityCurve | Mapping[str, ReliabilityCurve], start: float, fewest: int
 ) -> dict[str, ReliabilityCurve]:
     named = dict(curves) if isinstance(curves, Mapping) else {ALONE: curves}
     if not named:
@@ -73,11 +75,13 @@ def _check(
             )
     if not 0 <= start < 1:
         raise ValueError(f"start must be a confidence in [0, 1), not {start}: 80 % is 0.8")
+    if fewest < 1:
+        raise ValueError(f"fewest must be 1 image or more, not {fewest}: empty bins have no point")
     return named
 
 
-def _points(ax: Axes, curve: ReliabilityCurve, look: Look, name: str) -> None:
-    full = curve.count > 0
+def _points(ax: Axes, curve: ReliabilityCurve, look: Look, name: str, fewest: int) -> None:
+    full = curve.count >= fewest
     x, y = curve.confidence[full], curve.accuracy[full]
     ax.plot(
         x,
@@ -94,9 +98,9 @@ def _points(ax: Axes, curve: ReliabilityCurve, look: Look, name: str) -> None:
     ax.plot(np.repeat(x, 3), ends, color=look.colour, linewidth=1.2, zorder=2)
 
 
-def _floor(named: Mapping[str, ReliabilityCurve], start: float) -> float:
+def _floor(named: Mapping[str, ReliabilityCurve], start: float, fewest: int) -> float:
     """Return where the accuracy axis begins: at start, or below the lowest bar that is in view."""
-    lows = [curve.low[(curve.count > 0) & (curve.confidence >= start)] for curve in named.values()]
+    lows = [c.low[(c.count >= fewest) & (c.confidence >= start)] for c in named.values()]
     return float(min([start, *(0.98 * low.min() for low in lows if len(low))]))
 
 

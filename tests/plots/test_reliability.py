@@ -45,6 +45,17 @@ def test_bars_are_the_intervals_of_the_curve(curve):
     assert ax.get_legend().get_title().get_text() == "bars: 90 % interval"
 
 
+def test_bins_with_few_images_may_be_left_out_of_the_diagram_alone(curve):
+    ax = reliability_diagram(curve, fewest=3, start=0.4)
+    np.testing.assert_allclose(points(ax)[0].get_ydata(), [0.8])
+    assert len(ax.lines[2].get_xdata()) == 3
+    assert ax.get_ylim()[0] == 0.4 < curve.low[9]  # the bar of the bin of two is no reason
+    np.testing.assert_array_equal(strip(ax).patches[0].get_data().values, curve.count)
+    assert len(points(reliability_diagram(curve, fewest=2))[0].get_xdata()) == 2
+    with pytest.raises(ValueError, match="fewest must be 1 image or more, not 0"):
+        reliability_diagram(curve, fewest=0)
+
+
 def test_diagonal(curve):
     diagonal = reliability_diagram(curve).lines[0]
     np.testing.assert_array_equal(diagonal.get_xydata(), [[0, 0], [1, 1]])
@@ -56,6 +67,7 @@ def test_strip_counts_the_images(curve):
     assert below.get_yscale() == "log"
     assert below.get_xlim() == ax.get_xlim()
     outline, filled = below.patches
+    assert (outline.get_fill(), filled.get_fill()) == (False, True)
     for drawn in (outline, filled):
         counts, edges, _ = drawn.get_data()
         np.testing.assert_array_equal(counts, [0, 1, 0, 0, 0, 2, 0, 0, 0, 5])
