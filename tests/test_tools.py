@@ -1,6 +1,8 @@
 """Staging the book, and the check that a rendered site loads nothing from the network."""
 
+import base64
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +57,21 @@ def test_executed_notebooks_stand_in_and_the_sources_stay(tree):
     stage.stage(tree / "source", tree / "staged")
     assert contents(tree / "staged")["book/notebooks/a.ipynb"] == "{}"
     assert contents(tree / "source") == before
+
+
+def test_kept_figures_become_files_and_leave_with_their_notebook(tree):
+    output = {
+        "data": {stage.FIGURE: base64.b64encode(b"PNG").decode()},
+        "metadata": {"scrapbook": {"name": "fig_one"}},
+    }
+    notebook = tree / "source/book/notebooks/a.ipynb"
+    before = notebook.read_text()
+    notebook.write_text(json.dumps({"cells": [{"outputs": [output]}, {}]}))
+    stage.stage(tree / "source", tree / "staged")
+    assert (tree / "staged/book/figures/fig_one.png").read_bytes() == b"PNG"
+    notebook.write_text(before)
+    stage.stage(tree / "source", tree / "staged")
+    assert not (tree / "staged/book/figures/fig_one.png").exists()
 
 
 def test_a_notebook_that_was_not_executed_is_named(tree):

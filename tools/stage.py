@@ -1,18 +1,20 @@
 """Stage the book: copy its sources to a folder where executed notebooks may stand in for them.
 
 `python tools/stage.py _build/source [--executed _build/executed]`. The renderer reads the copy, so
-the sources are never touched. Whenever the copy changes, the stamp beside it (_build/source.stamp)
+the sources are never touched. A figure that a notebook kept (duokit.notebooks.glue_figure) becomes
+book/figures/NAME.png in the copy, for any page to show. Whenever the copy changes, the stamp beside it (_build/source.stamp)
 gets the present time. Standard library only.
 """
 
 import argparse
-import filecmp
-import shutil
+import base64
+import json
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Pages include the top-level texts; the table of contents decides what becomes a page.
 PATTERNS = ("_config.yml", "_toc.yml", "*.md", "CITATION.cff", "LICENSE*", "book/**/*")
+FIGURE = "application/papermill.record/image/png"
 
 
 def sources(root: Path) -> dict[Path, Path]:
@@ -27,20 +29,36 @@ def hidden(name: Path) -> bool:
     return any(part.startswith(".") or part == "__pycache__" for part in name.parts)
 
 
+def figures(notebook: bytes) -> dict[Path, bytes]:
+    """Return the figures that an executed notebook kept: path inside the tree -> PNG."""
+    cells = json.loads(notebook).get("cells", [])
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    kept = [output for output in outputs if FIGURE in output.get("data", {})]
+    return {
+        Path("book/figures", f"{output['metadata']['scrapbook']['name']}.png"): base64.b64decode(
+            "".join(output["data"][FIGURE])
+        )
+        for output in kept
+    }
+
+
 def stage(root: Path, target: Path, executed: Path | None = None) -> bool:
     """Make `target` hold the sources, notebooks as executed if asked for; return if it changed."""
-    changed = False
-    wanted = sources(root)
+    found = sources(root)
+    notebooks = [name for name in found if name.suffix == ".ipynb"]
     if executed is not None:
-        for name in [name for name in wanted if name.suffix == ".ipynb"]:
-            wanted[name] = executed / name
-    for name, source in wanted.items():
+        found.update({name: executed / name for name in notebooks})
+    for missing in [path for path in found.values() if not path.is_file()]:
+        raise SystemExit(f"{missing} is missing: `make book` executes the notebooks first")
+    wanted = {name: path.read_bytes() for name, path in found.items()}
+    for name in notebooks:
+        wanted.update(figures(wanted[name]))
+    changed = False
+    for name, content in wanted.items():
         copy = target / name
-        if not source.is_file():
-            raise SystemExit(f"{source} is missing: `make book` executes the notebooks first")
-        if not copy.is_file() or not filecmp.cmp(source, copy, shallow=False):
+        if not copy.is_file() or copy.read_bytes() != content:
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
+            copy.write_bytes(content)
             changed = True
     for path in sorted(target.rglob("*")):
         if path.is_file() and path.relative_to(target) not in wanted:

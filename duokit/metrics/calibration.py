@@ -22,11 +22,13 @@ class ReliabilityCurve:
     """What each confidence bin promised and kept.
 
     Attributes:
-        lower, upper: (b,) edges of the bins.
+        lower: (b,) lower edges of the bins.
+        upper: (b,) upper edges.
         count: (b,) images in the bin.
         confidence: (b,) their mean confidence, nan for an empty bin.
         accuracy: (b,) the share that is right, nan for an empty bin.
-        low, high: (b,) Wilson interval of that share, nan for an empty bin.
+        low: (b,) lower end of the Wilson interval of that share, nan for an empty bin.
+        high: (b,) its upper end.
         level: Coverage of the interval.
     """
 

@@ -47,7 +47,9 @@ class ClassEntries:
     Attributes:
         bins: How many bins of equal width; the first is [0, 1 / bins].
         totals: (k,) sum of each class's probability over the images.
-        rows, classes, probs: (m,) image, class and value of each probability above 1 / bins.
+        rows: (m,) the image of each probability above 1 / bins.
+        classes: (m,) its class.
+        probs: (m,) its value.
     """
 
     bins: int
@@ -106,7 +108,7 @@ def score(
     Works in blocks of rows, so the extra memory does not grow with the logits; in float32 for
     float16, bfloat16 and float32 logits and in float64 for float64; sums over images in float64; on
     the device of the logits. In float32 uncertainties below 1e-38 (a lead of 87 nats) lose digits
-    and below 1e-45 become 0.
+    and below 1e-45 become 0; so do Brier scores.
 
     With predictions given (the duo's UQ-only mode: the large model's class, the duo's
     probabilities) accuracy, F1 and ranking are of those predictions, while NLL, Brier and all

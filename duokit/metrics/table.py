@@ -23,7 +23,8 @@ class Metric:
         name: Key in tables.
         title: Short label for plots and table heads.
         better: "higher" or "lower".
-        low, high: Ends of its range.
+        low: Least value it can take.
+        high: Greatest value it can take.
         text: What it measures and by which convention, in a sentence or two.
     """
 

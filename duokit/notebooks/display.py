@@ -82,7 +82,9 @@ def glue(name: str, value: Any) -> None:
 
 
 def glue_figure(name: str, drawn: Axes | Figure) -> None:
-    """Stores a figure under a name in the cell's outputs, for {glue:figure} on another page.
+    """Stores a figure under a name in the cell's outputs; other pages show figures/NAME.png.
+
+    Staging the book (tools/stage.py) writes the picture there.
 
     Args:
         name: letters, digits, "_" and "-", a letter first; each name once a notebook.
