@@ -157,9 +157,10 @@ def plain_docstrings():
 
 
 def test_bars_of_a_docstring_are_bars(plain_docstrings):
-    lines = ["The penalty |w|^2, an int | None, and ``|as it is|``."]
+    text = ["The penalty |w|^2, an int | None, and ``|as it is|``.", "", "::", "", "    |code|"]
+    lines = list(text)
     plain_docstrings.process(None, "", "", None, None, lines)
-    assert lines == [r"The penalty \|w\|^2, an int | None, and ``|as it is|``."]
+    assert lines == [r"The penalty \|w\|^2, an int | None, and ``|as it is|``.", *text[1:]]
 
 
 def test_a_table_of_a_docstring_becomes_a_table(plain_docstrings):

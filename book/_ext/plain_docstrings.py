@@ -41,18 +41,21 @@ def process(
     """Rewrite the lines of one docstring in place, as autodoc wants it."""
     result: list[str] = []
     rows: list[str] = []
+    code = False
     for line in [*lines, ""]:
+        if line[:1].strip():
+            code = line.endswith("::")
         if re.fullmatch(r"\s*\|.*\|\s*", line):
             rows += [] if RULE.fullmatch(line) else [line]
             continue
         if rows:
             result += table(rows, rows[0][: len(rows[0]) - len(rows[0].lstrip())])
             rows = []
-        result.append(escaped(line))
+        result.append(line if code else escaped(line))
     lines[:] = result[:-1]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Come after napoleon, which has read the sections by then."""
+    """Come after napoleon and docstring_code: sections are read, code is marked by then."""
     app.connect("autodoc-process-docstring", process, priority=600)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
