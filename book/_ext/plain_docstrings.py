@@ -45,7 +45,7 @@ def process(
     for line in [*lines, ""]:
         if line[:1].strip():
             code = line.endswith("::")
-        if re.fullmatch(r"\s*\|.*\|\s*", line):
+        if not code and re.fullmatch(r"\s*\|.*\|\s*", line):
             rows += [] if RULE.fullmatch(line) else [line]
             continue
         if rows:
