@@ -2,7 +2,8 @@
 
 `python tools/stage.py _build/source [--executed _build/executed]`. The renderer reads the copy, so
 the sources are never touched. A figure that a notebook kept (duokit.notebooks.glue_figure) becomes
-book/figures/NAME.png in the copy, for any page to show. Whenever the copy changes, the stamp beside it (_build/source.stamp)
+book/figures/NAME.png in the copy, for any page to show. Whenever the copy changes, the stamp beside
+it (_build/source.stamp)
 gets the present time. Standard library only.
 """
 
