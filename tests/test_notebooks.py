@@ -28,7 +28,7 @@ from duokit.notebooks.files import text_of
 
 PARAMETERS = """\
 # what a reader may change
-n: int = 3  # rows [1..100]
+n: int = 3  # rows [1..1000000]
 scale: float = 1  # factor [0.5..]
 mode: str = "weighted"  # how to combine {weighted, raw_mean}
 names: list[str] = ["a", "b"]  # folders
@@ -84,7 +84,7 @@ def chapter(tmp_path):
 def test_parameters_are_read_from_the_cell(chapter):
     found = {parameter.name: parameter for parameter in parameters(chapter)}
     assert list(found) == ["n", "scale", "mode", "names", "sizes", "quick", "limit", "seed"]
-    assert found["n"] == Parameter("n", "int", 3, "rows", 1, 100)
+    assert found["n"] == Parameter("n", "int", 3, "rows", 1, 1000000)
     assert found["scale"] == Parameter("scale", "float", 1, "factor", 0.5, None)
     assert found["mode"] == Parameter(
         "mode", "str", "weighted", "how to combine", choices=("weighted", "raw_mean")
@@ -99,7 +99,7 @@ def test_parameters_are_read_from_the_cell(chapter):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("n", "int in [1..100]"),
+        ("n", "int in [1..1000000]"),
         ("scale", "float in [0.5..]"),
         ("limit", "int | None in [..1000]"),
         ("mode", "str, one of weighted, raw_mean"),
@@ -164,6 +164,8 @@ def test_validate_converts_text_and_values(chapter):
         "scale": 1000.0, "limit": 10, "names": []
     }  # fmt: skip
     assert validate(known, {"n": 5.0, "names": "[]"}) == {"n": 5, "names": []}
+    for ends in ({"n": 1, "scale": 0.5}, {"n": 1000000, "limit": 1000}):
+        assert validate(known, ends) == ends
     assert validate(known, {}) == {}
 
 
@@ -173,8 +175,11 @@ def test_validate_converts_text_and_values(chapter):
         ({"nn": 1}, "no parameter 'nn': did you mean n"),
         ({"node": "raw_mean"}, "no parameter 'node': did you mean mode"),
         ({"zzzzz": 1}, "no parameter 'zzzzz': there are n, scale, mode"),
-        ({"n": 0}, r"parameter n cannot be 0 \(too small\); it is int in \[1..100\], by default 3"),
-        ({"n": "101"}, r"parameter n cannot be '101' \(too large\)"),
+        (
+            {"n": 0},
+            r"parameter n cannot be 0 \(too small\); it is int in \[1..1000000\], by default 3",
+        ),
+        ({"n": "1000001"}, r"parameter n cannot be '1000001' \(too large\)"),
         ({"n": "1.5"}, "not a number of type int"),
         ({"n": 1.5}, "a float is no int"),
         ({"n": True}, "a bool is no int"),

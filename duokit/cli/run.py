@@ -36,8 +36,8 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument(
         "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE",
-        help="value of one parameter, lists as a,b (may be repeated; wins over -f; "
-        "default: the notebook's)",
+        help="value of one parameter, lists as a,b, paths from the notebook's folder (may be "
+        "repeated; wins over -f; default: the notebook's)",
     )  # fmt: skip
     parser.add_argument(
         "-f", "--file", action="append", default=[], type=Path, metavar="YAML",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -210,7 +211,8 @@ def versions() -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue  # a package that is not installed had no part in the logits
-    return found
+    own = getattr(sys.modules.get("duokit"), "__version__", None)
+    return found if own is None else {"duokit": own} | found  # also when run from its sources
 
 
 def same_images(*records: Record) -> None:

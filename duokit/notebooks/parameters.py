@@ -60,7 +60,7 @@ class Parameter:
             return f"{self.type}, one of {', '.join(map(str, self.choices))}"
         if self.low is None and self.high is None:
             return self.type
-        low, high = ("" if end is None else f"{end:g}" for end in (self.low, self.high))
+        low, high = ("" if end is None else f"{end:.15g}" for end in (self.low, self.high))
         return f"{self.type} in [{low}..{high}]"
 
     def convert(self, value: Any) -> Any:

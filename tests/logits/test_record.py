@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, softmax
 
+import duokit
 from duokit.logits import make_record, same_images, versions
 from tests.logits.samples import record, scores
 
@@ -156,6 +157,9 @@ def test_versions_name_what_is_installed():
 
 def test_versions_leave_out_what_is_missing(monkeypatch):
     monkeypatch.setattr("duokit.logits.record.PACKAGES", ("numpy", "no-such-package-here"))
+    assert set(versions()) == {"duokit", "python", "numpy"}
+    assert versions()["duokit"] == duokit.__version__
+    monkeypatch.delattr(duokit, "__version__")
     assert set(versions()) == {"python", "numpy"}
 
 

@@ -177,11 +177,13 @@ def test_metadata_without_the_arrays(tmp_path):
         read_metadata(forged(path, tensors={"logits": np.zeros(3, np.float32)}))
 
 
-def test_existing_files_stay(tmp_path):
+def test_existing_files_stay(tmp_path, monkeypatch):
     path = save(full(), tmp_path / "x")
     before = path.read_bytes()
-    with pytest.raises(FileExistsError, match="overwrite=True"):
-        save(full(model="other"), path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda *args: pytest.fail("written before it was refused"))
+        with pytest.raises(FileExistsError, match="overwrite=True"):
+            save(full(model="other"), path)
     assert path.read_bytes() == before
     save(full(model="other"), path, overwrite=True)
     assert load(path).model == "other"
