@@ -12,7 +12,7 @@ from duokit.metrics.table import METRICS, evaluate
 from duokit.metrics.weighted import NAMES, Weighted
 from tests import oracles
 from tests.metrics.samples import make_logits
-from tests.metrics.test_table import CASES
+from tests.metrics.test_table import CASES, direct
 
 NAMED = list(METRICS)
 
@@ -32,14 +32,14 @@ def tied_logits(n, k, *, seed):
         *(CASES[name] for name in ("all right", "all wrong", "all tied", "huge logits")),
     ],
 )
-def test_every_resample_is_the_table_row_of_the_drawn_images(logits, labels):
+def test_every_resample_is_each_metric_of_the_drawn_images(logits, labels):
     s = score(logits, labels)
     counts = resample_counts(len(labels), 6, seed=3)
     found = Weighted(s).metrics(counts)
     assert list(found) == NAMED
     for r, row in enumerate(counts):
         drawn = np.repeat(np.arange(len(labels)), row)
-        expected = evaluate(score(logits[drawn], labels[drawn]))
+        expected = direct(logits[drawn], labels[drawn])
         for name in NAMED:
             assert found[name][r] == pytest.approx(
                 expected[name], rel=1e-9, abs=1e-9, nan_ok=True

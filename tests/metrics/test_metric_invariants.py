@@ -8,7 +8,7 @@ coverage (the cut is rounded up to a whole image).
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
 from duokit.metrics.scores import score
@@ -23,8 +23,6 @@ from duokit.metrics.selective import (
 from duokit.metrics.table import METRICS, evaluate
 
 MOVED_BY_DOUBLING = {"aurc", "e_aurc", "ece_debiased", "risk80", "risk90", "risk95"}
-settings.register_profile("metrics", max_examples=40, deadline=None)
-settings.load_profile("metrics")
 
 
 @st.composite

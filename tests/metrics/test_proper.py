@@ -11,9 +11,9 @@ from tests.metrics.samples import make_logits
 
 
 def test_by_hand():
-    predictions, labels = [0, 0, 1, 2, 2], [0, 1, 1, 1, 3]
+    predictions, labels = [0, 0, 1, 2, 2], [0, 1, 1, 1, 4]
     assert accuracy(predictions, labels) == 2 / 5
-    # class 0: 1 hit, 2 predicted, 1 true; 1: 1, 1, 3; 2: 0, 2, 0; 3: 0, 0, 1; class 4 never seen
+    # class 0: 1 hit, 2 predicted, 1 true; 1: 1, 1, 3; 2: 0, 2, 0; 4: 0, 0, 1; class 3 never seen
     assert macro_f1(predictions, labels) == pytest.approx((2 / 3 + 2 / 4 + 0 + 0) / 4)
     logits = np.log([[3.0, 1.0], [1.0, 3.0]])
     assert nll(logits, [0, 0]) == pytest.approx((np.log(4 / 3) + np.log(4)) / 2)

@@ -166,6 +166,9 @@ def test_paper_convention_takes_ties_in_file_order():
         (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4
     )
     assert aurc(uncertainty, correct) == pytest.approx(1 / 4)  # every prefix, on average
+    many, right = make_ranked(1000, seed=0, values=3)  # enough for a sort to disturb their order
+    risks = np.cumsum(~right[np.lexsort([np.arange(1000), many])]) / np.arange(1, 1001)
+    assert aurc(many, right, convention="paper") == pytest.approx(risks.mean(), rel=1e-12)
     best = 1 / 4 / 4
     assert e_aurc(uncertainty, correct) == pytest.approx(1 / 4 - best)
     assert e_aurc(uncertainty, correct, convention="paper") == pytest.approx(25 / 48 - best)
