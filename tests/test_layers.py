@@ -16,16 +16,18 @@ PACKAGE = Path(duokit.__file__).parent
 # Each part of duokit and the parts it may import, besides itself. None: anything.
 LAYERS: dict[str, set[str] | None] = {
     "checks": set(),
+    "threads": set(),
     "images": {"checks"},
     "logits": {"checks"},
-    "fusion": {"checks"},
-    "metrics": {"checks"},
+    "fusion": {"checks", "threads"},
+    "metrics": {"checks", "threads"},
     "models": {"checks", "images", "logits"},
     "plots": {"checks", "metrics", "fusion"},
     "evaluation": {"checks", "logits", "fusion", "metrics"},
     "notebooks": None,
     "cli": None,
     "__init__": None,
+    "__main__": None,
 }
 OPTIONAL = (
     "timm",

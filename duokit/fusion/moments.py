@@ -1,13 +1,15 @@
 """One pass over the logits: the NLL at some weights with its first and second derivatives."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from duokit.checks import row_blocks
+from duokit.checks import BLOCK_ENTRIES, row_blocks
+from duokit.threads import in_threads
+
+MEMORY = 2**27  # bytes that all blocks together may take
 
 
 class Moments(NamedTuple):
@@ -44,7 +46,9 @@ def moments(members: Sequence[torch.Tensor], labels: torch.Tensor, weights: np.n
     if members[0].device.type == "cuda":
         parts = [block(part) for part in row_blocks(rows, classes, entries=2**23 // (m + 3))]
     else:
-        parts = _on_every_core(block, row_blocks(rows, classes), classes * (m + 3) * 8)
+        blocks = row_blocks(rows, classes)
+        needed = max(BLOCK_ENTRIES, classes) * (m + 3) * 8  # bytes of a block that is worked on
+        parts = in_threads(lambda i: block(blocks[i]), len(blocks), most=min(8, MEMORY // needed))
     sums = torch.stack(parts).sum(0).cpu().numpy() / rows
     nll, gradient, second, outer = np.split(sums, [1, 1 + m, 1 + m + m * m])
     outer = outer.reshape(m, m)
@@ -69,21 +73,3 @@ def _block_sums(
     x = x.flatten(1)
     pieces = nll[None], expected.sum(1), (x @ x.T).flatten(), (expected @ expected.T).flatten()
     return torch.cat(pieces)
-
-
-def _on_every_core(
-    work: Callable[[slice], torch.Tensor], blocks: list[slice], row_bytes: int
-) -> list[torch.Tensor]:
-    """Return work(block) for each block: one core a block, not one block over all cores.
-
-    A block is so small that cores sharing it would mostly wait for each other (on a busy machine
-    thirty times longer than one core alone takes).
-    """
-    threads = torch.get_num_threads()
-    block_bytes = max(8 * 2**17, row_bytes)
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(max(1, min(threads, 8, 2**27 // block_bytes))) as pool:
-            return list(pool.map(work, blocks))
-    finally:
-        torch.set_num_threads(threads)

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..threads import in_threads
 from .arrays import Floats
 from .scores import Scores
 from .table import METRICS, check_names, evaluate
-from .threads import in_threads
 from .weighted import Weighted
 
 COUNT_BYTES = 2**27  # of the counts held at a time; 1,300 resamples of 50,000 images

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from ..checks import Array, check_labels, check_logits, row_blocks
+from ..threads import in_threads
 from .calibration import BINS
 from .proper import macro_f1
 from .ranked import best_area, sums
 from .scores import checked_classes
 from .selective import auroc, paper_risks
-from .threads import in_threads
 
 TARGETS = np.arange(0.90, 0.991, 0.01)  # not quite the decimals: the ninth is .9800000000000001
 

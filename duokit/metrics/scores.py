@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 
 from ..checks import Array, check_labels, check_logits, row_blocks
+from ..threads import in_threads
 from .arrays import Flags, Floats, Whole
-from .threads import in_threads
 
 CLASS_BINS = 15
 CPU_ENTRIES = 2**17  # of a block: few enough to stay in the cache

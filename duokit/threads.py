@@ -10,15 +10,20 @@ Result = TypeVar("Result")
 MOST = 8
 
 
-def in_threads(work: Callable[[int], Result], size: int) -> list[Result]:
+def in_threads(work: Callable[[int], Result], size: int, *, most: int = MOST) -> list[Result]:
     """Return [work(0), ..., work(size - 1)], computed side by side.
 
     One core a piece, not one piece over all cores: the pieces are so small that cores sharing one
     would mostly wait for each other (many times longer than one core alone, on a busy machine).
     NumPy and PyTorch let threads run side by side inside their functions.
+
+    Args:
+        work: Called with 0 ... size - 1, each once, from several threads.
+        size: How many pieces.
+        most: Threads at most, for pieces that need much memory.
     """
     threads = torch.get_num_threads()
-    pool_size = max(1, min(threads, MOST, size))
+    pool_size = max(1, min(threads, most, size))
     spans = [range(first, size, 4 * pool_size) for first in range(min(size, 4 * pool_size))]
     results: list[Result | None] = [None] * size
 
