@@ -9,10 +9,11 @@ import pandas as pd
 from ..threads import in_threads
 from .arrays import Floats
 from .scores import Scores
+from .smooth import CELLS
 from .table import METRICS, check_names, evaluate
 from .weighted import Weighted
 
-COUNT_BYTES = 2**27  # of the counts held at a time; 1,300 resamples of 50,000 images
+MOST_BYTES = 2**27  # held at a time: 1,100 resamples of 50,000 images and 1,000 classes
 
 
 def intervals(
@@ -73,8 +74,8 @@ def resampled(
     predictors: Sequence[Weighted], names: Sequence[str], *, resamples: int, seed: int
 ) -> list[Floats]:
     """Return for each predictor (resamples, metrics) the metrics of every resample."""
-    n = predictors[0].n
-    chunk = max(1, COUNT_BYTES // (2 * n))
+    n, classes = predictors[0].n, predictors[0].scores.classes
+    chunk = max(1, MOST_BYTES // (2 * n + 8 * (CELLS + classes)))
     parts = []
     for first in range(0, resamples, chunk):
         counts = resample_counts(n, min(resamples - first, chunk), seed=seed, first=first)

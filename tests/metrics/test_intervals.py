@@ -114,7 +114,9 @@ def test_intervals_are_the_quantiles(monkeypatch):
     assert list(alone.columns) == ["value", "low", "high"]
     assert alone.equals(table[["value", "low", "high"]])
     # memory decides how many resamples are held at a time, and nothing else
-    monkeypatch.setattr(sys.modules["duokit.metrics.intervals"], "COUNT_BYTES", 2 * 80 * 7)
+    monkeypatch.setattr(
+        sys.modules["duokit.metrics.intervals"], "MOST_BYTES", 7 * (2 * 80 + 8 * 1004)
+    )
     assert intervals(s, b, resamples=50, seed=3, level=0.8).to_numpy() == pytest.approx(
         table.to_numpy(), abs=1e-9
     )
