@@ -28,7 +28,6 @@ LAYERS: dict[str, set[str] | None] = {
     "cli": None,
     "__init__": None,
     "__main__": None,
-    "__main__": None,
 }
 OPTIONAL = (
     "timm",
