@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any
 
 import torch
 
-Result = TypeVar("Result")
 MOST = 8
 
 
-def in_threads(work: Callable[[int], Result], size: int, *, most: int = MOST) -> list[Result]:
+def in_threads(work: Callable[[int], Any], size: int, *, most: int = MOST) -> list[Any]:
     """Return [work(0), ..., work(size - 1)], computed side by side.
 
     One core a piece, not one piece over all cores: the pieces are so small that cores sharing one
@@ -25,7 +24,7 @@ def in_threads(work: Callable[[int], Result], size: int, *, most: int = MOST) ->
     threads = torch.get_num_threads()
     pool_size = max(1, min(threads, most, size))
     spans = [range(first, size, 4 * pool_size) for first in range(min(size, 4 * pool_size))]
-    results: list[Result | None] = [None] * size
+    results: list[Any] = [None] * size
 
     def some(span: range) -> None:
         for i in span:
@@ -37,4 +36,4 @@ def in_threads(work: Callable[[int], Result], size: int, *, most: int = MOST) ->
             list(pool.map(some, spans))  # raises what work raises
     finally:
         torch.set_num_threads(threads)
-    return results  # type: ignore[return-value]  # every place is filled
+    return results
