@@ -122,7 +122,7 @@ def ece_debiased(confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS)
 
     Convention: the L2 error of Kumar et al. with bins of equal mass, as in `ece_mass`; they also
     have an L1 form, debiased by resampling. At most n / 2 bins, so that each holds two images or
-    more (they count smaller bins as 0). An L2 error is never below the L1 error of the same bins.
+    more (they count smaller bins as 0). Before debiasing, an L2 error is never below the L1 error.
 
     Args:
         confidence: (n,) probabilities in [0, 1].
