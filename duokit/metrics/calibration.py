@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 
 from .arrays import ArrayLike, Flags, Floats, Whole, check_confidence, check_correct, check_share
-from .ranked import between, group_ends
+from .ranked import between, group_ends, places
 
 BINS = 15
 
@@ -62,7 +62,7 @@ def ece(confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS) -> float
 
     Source: Guo et al., arXiv 1706.04599.
     """
-    return ece_of(*_binned(confidence, correct, bins)[:2])
+    return float(ece_of(*_binned(confidence, correct, bins)[:2]))
 
 
 def mce(confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS) -> float:
@@ -84,7 +84,7 @@ def mce(confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS) -> float
 
     Source: Guo et al., arXiv 1706.04599.
     """
-    return mce_of(*_binned(confidence, correct, bins)[:2])
+    return float(mce_of(*_binned(confidence, correct, bins)[:2]))
 
 
 def ece_mass(confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS) -> float:
@@ -139,7 +139,7 @@ def ece_debiased(confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS)
     """
     values, flags = _checked(confidence, correct, bins)
     bins = debiased_bins(len(values), bins)
-    return debiased_of(*mass_bins(*_running(values, flags), bins)) if bins else float("nan")
+    return float(debiased_of(*mass_bins(*_running(values, flags), bins))) if bins else float("nan")
 
 
 def reliability_curve(
@@ -185,14 +185,14 @@ def width_bins(confidence: Floats, bins: int) -> Whole:
     return np.searchsorted(edges, confidence, side="left").astype(np.int64)
 
 
-def ece_of(count: Floats, gap: Floats) -> float:
-    """Return the error from images and summed gap of each bin."""
-    return float(np.abs(gap).sum() / count.sum())
+def ece_of(count: Floats, gap: Floats) -> Floats:
+    """Return (...) the error from images and summed gap (..., b) of each bin."""
+    return np.asarray(np.abs(gap).sum(-1) / count.sum(-1))
 
 
-def mce_of(count: Floats, gap: Floats) -> float:
-    """Return the largest mean gap of a bin that holds images."""
-    return float((np.abs(gap) / np.where(count > 0, count, np.inf)).max())
+def mce_of(count: Floats, gap: Floats) -> Floats:
+    """Return (...) the largest mean gap of a bin that holds images."""
+    return np.asarray((np.abs(gap) / np.where(count > 0, count, np.inf)).max(-1))
 
 
 def debiased_bins(n: int, bins: int) -> int:
@@ -200,46 +200,46 @@ def debiased_bins(n: int, bins: int) -> int:
     return min(bins, n // 2)
 
 
-def debiased_of(count: Floats, gap: Floats, right: Floats) -> float:
-    """Return the debiased error from images (all > 1), summed gap and right images of each bin."""
+def debiased_of(count: Floats, gap: Floats, right: Floats) -> Floats:
+    """Return (...) the debiased error from images (> 1), summed gap and rights of each bin."""
     accuracy = right / count
     square = (gap / count) ** 2 - accuracy * (1 - accuracy) / (count - 1)
-    return float(np.sqrt(max(0.0, count @ square / count.sum())))
+    return np.sqrt(np.maximum(0.0, (count * square).sum(-1) / count.sum(-1)))
 
 
 def mass_bins(
-    images: Floats | Whole,
+    images: Floats,
     gaps: Floats,
-    rights: Floats | Whole,
+    rights: Floats,
     bins: int,
     *,
     group_of: tuple[Whole, Whole] | None = None,
 ) -> tuple[Floats, Floats, Floats]:
-    """Return images, summed gap and right images of each of some bins of equal mass.
+    """Return (..., bins) images, summed gap and right images of each of some bins of equal mass.
 
     Args:
-        images: (g,) running number of images at the end of each group of equal confidence.
-        gaps: (g,) running sum of the gaps there.
-        rights: (g,) running number of right images there.
+        images: (..., g) running number of images at the end of each group of equal confidence.
+        gaps: (..., g) running sum of the gaps there.
+        rights: (..., g) running number of right images there.
         bins: How many.
         group_of: Where the totals are those of single images: the first and the last image of the
             group of equal confidence that each image belongs to.
     """
-    n = int(images[-1])
+    n = images[..., -1:]
     edges = np.arange(bins + 1) * n / bins
-    last = np.searchsorted(images, edges)
+    last = places(images, edges)
     previous = last - 1
     if group_of is not None:
         last, previous = group_of[1][last], group_of[0][last] - 1
     parts = [np.diff(between(edges, images, totals, last, previous)) for totals in (gaps, rights)]
-    return np.full(bins, n / bins), parts[0], parts[1]
+    return np.repeat(n / bins, bins, axis=-1), parts[0], parts[1]
 
 
-def _running(values: Floats, flags: Flags) -> tuple[Whole, Floats, Whole]:
+def _running(values: Floats, flags: Flags) -> tuple[Floats, Floats, Floats]:
     order = np.argsort(values, kind="stable")
     values, right = values[order], flags[order]
     ends = group_ends(values)
-    return ends + 1, np.cumsum(values - right)[ends], np.cumsum(right, dtype=np.int64)[ends]
+    return ends + 1.0, np.cumsum(values - right)[ends], np.cumsum(right, dtype=np.float64)[ends]
 
 
 def _binned(confidence: ArrayLike, correct: ArrayLike, bins: int) -> tuple[Floats, Floats, Floats]:

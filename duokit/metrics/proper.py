@@ -49,13 +49,14 @@ def macro_f1(predictions: ArrayLike, labels: ArrayLike) -> float:
     size = int(max(found.max(), true.max())) + 1
     hits = np.bincount(true[found == true], minlength=size)
     seen = np.bincount(true, minlength=size) + np.bincount(found, minlength=size)
-    return f1_of(hits.astype(np.float64), seen.astype(np.float64))
+    return float(f1_of(hits.astype(np.float64), seen.astype(np.float64)))
 
 
-def f1_of(hits: Floats, seen: Floats) -> float:
-    """Return macro F1 from each class's true positives, and its labels plus predictions."""
+def f1_of(hits: Floats, seen: Floats) -> Floats:
+    """Return (...) macro F1 from true positives, and labels plus predictions, (..., k) by class."""
     present = seen > 0
-    return float((2 * hits[present] / seen[present]).mean())
+    shares = 2 * hits / np.where(present, seen, 1)
+    return np.asarray(shares.sum(-1) / present.sum(-1))
 
 
 def nll(logits: Array, labels: Array) -> float:

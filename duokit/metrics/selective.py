@@ -99,7 +99,7 @@ def aurc(
     if check_convention(convention):
         return float(paper_risks(uncertainty, correct).mean())
     order = _order(uncertainty, correct)
-    return area(order, sums(order.n))
+    return float(area(order, sums(order.n)))
 
 
 def e_aurc(
@@ -126,7 +126,7 @@ def e_aurc(
     """
     order = _order(uncertainty, correct)
     found = aurc(uncertainty, correct, convention=convention)
-    return max(0.0, found - best_area(order.n, order.errors, sums(order.n)))
+    return max(0.0, found - float(best_area(order.n, order.errors, sums(order.n))))
 
 
 def augrc(uncertainty: ArrayLike, correct: ArrayLike) -> float:
@@ -152,7 +152,7 @@ def augrc(uncertainty: ArrayLike, correct: ArrayLike) -> float:
 
     Source: Traub et al., arXiv 2407.01032.
     """
-    return augrc_of(_order(uncertainty, correct))
+    return float(augrc_of(_order(uncertainty, correct)))
 
 
 def auroc(uncertainty: ArrayLike, correct: ArrayLike) -> float:
@@ -173,7 +173,7 @@ def auroc(uncertainty: ArrayLike, correct: ArrayLike) -> float:
     Raises:
         ValueError: Other shapes, no image, NaN, or flags that are neither 0 nor 1.
     """
-    return auroc_of(_order(uncertainty, correct))
+    return float(auroc_of(_order(uncertainty, correct)))
 
 
 def coverage_at_accuracy(
@@ -211,7 +211,7 @@ def coverage_at_accuracy(
         risks = paper_risks(uncertainty, correct)
         fits = np.flatnonzero(risks <= 1 - accuracy)
         return float((fits[-1] + 1) / len(risks)) if len(fits) else 0.0
-    return coverages_of(_order(uncertainty, correct), [accuracy])[0]
+    return float(coverages_of(_order(uncertainty, correct), [accuracy])[0])
 
 
 def risk_at_coverage(uncertainty: ArrayLike, correct: ArrayLike, coverage: float) -> float:
@@ -233,7 +233,7 @@ def risk_at_coverage(uncertainty: ArrayLike, correct: ArrayLike, coverage: float
         ValueError: Other shapes, no image, NaN, flags that are neither 0 nor 1, or a share outside.
     """
     check_share(coverage, "coverage")
-    return risks_of(_order(uncertainty, correct), [coverage])[0]
+    return float(risks_of(_order(uncertainty, correct), [coverage])[0])
 
 
 def paper_risks(uncertainty: ArrayLike, correct: ArrayLike) -> Floats:

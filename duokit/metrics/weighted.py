@@ -42,6 +42,7 @@ from .ranked import (
 from .scores import Scores
 from .smooth import CELLS, cells, fixed_width
 
+BLOCK = 2**18  # counts that are worked on at a time: a few resamples of 50,000 images
 SAC = {f"sac{level}": level / 100 for level in range(90, 100)}
 RISK = {f"risk{level}": level / 100 for level in (80, 90, 95)}
 MEANS = ("accuracy", "nll", "brier")
@@ -65,10 +66,11 @@ class Cells:
         self.cell = cell[order][self.ends]  # the groups that exist, rising
 
     def sums(self, weights: Floats) -> Floats:
-        """Return (cells,) the sum over each existing group."""
-        weights = weights.take(self.image)
-        total = running(weights if self.value is None else weights * self.value)
-        return np.diff(total[self.ends], prepend=0)
+        """Return (r, cells) the sum over each existing group, for each row of counts (r, n)."""
+        weights = weights.take(self.image, axis=1)
+        if self.value is not None:
+            weights *= self.value
+        return np.diff(running(weights).take(self.ends, axis=1), prepend=0)
 
 
 class Weighted:
@@ -125,31 +127,36 @@ class Weighted:
             counts: (r, n) integers, how often each image appears in each of r samples of n.
         """
         gaps = np.zeros((len(counts), CELLS))
-        rows = in_threads(lambda r: self._values(counts[r], gaps[r]), len(counts))
-        names = [name for name in NAMES if name in self.names]
-        table = {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+        some = row_blocks(len(counts), self.n, entries=BLOCK)
+        parts = in_threads(lambda i: self._values(counts[some[i]], gaps[some[i]]), len(some))
+        unknown = np.zeros(len(counts))
+        table = {
+            name: np.concatenate([part[name] for part in parts]) if name in parts[0] else unknown
+            for name in NAMES
+            if name in self.names
+        }
         if "ece_smooth" in table:
             blocks = row_blocks(*gaps.shape)
-            parts = in_threads(lambda i: fixed_width(gaps[blocks[i]]), len(blocks))
-            table["ece_smooth"] = np.concatenate(parts)
+            widths = in_threads(lambda i: fixed_width(gaps[blocks[i]]), len(blocks))
+            table["ece_smooth"] = np.concatenate(widths)
         if "ece_class" in table:
             low = np.abs(low_gaps(self.scores, counts)).sum(1)
             table["ece_class"] = (table["ece_class"] + low) / (self.n * self.scores.classes)
         return table
 
-    def _values(self, counts: npt.NDArray[Any], gaps: Floats) -> dict[str, float]:
-        """Return what one sample's counts (n,) give by themselves, and fill its mesh gaps."""
+    def _values(self, counts: npt.NDArray[Any], gaps: Floats) -> dict[str, Floats]:
+        """Return (r,) what the counts (r, n) give row by row, and fill the mesh gaps (r, cells)."""
         weights = counts.astype(np.float64)  # whole numbers all the same
-        found: dict[str, float] = {}
+        found: dict[str, Floats] = {}
         if self.names & set(MEANS):
-            means = torch.mv(self.means, torch.from_numpy(weights)) / self.n
-            found.update(zip(MEANS, means.tolist(), strict=True))
+            means = torch.from_numpy(weights) @ self.means.T / self.n
+            found.update(zip(MEANS, means.numpy().T, strict=True))
         if "macro_f1" in self.names:
             found["macro_f1"] = self._macro_f1(weights)
         if "ece_class" in self.names:
-            found["ece_class"] = float(np.abs(self.high.sums(weights)).sum())  # all bins but one
+            found["ece_class"] = np.abs(self.high.sums(weights)).sum(1)  # all bins but one
         if self.names & {*RANKED, *BINNED, "ece_smooth"}:
-            ordered = weights.take(self.order)
+            ordered = weights.take(self.order, axis=1)
             images = running(ordered)
             if self.names & set(RANKED):
                 found.update(self._selective(ordered, images))
@@ -157,21 +164,22 @@ class Weighted:
                 found.update(self._calibration(ordered, images, gaps))
         return found
 
-    def _macro_f1(self, weights: Floats) -> float:
-        hits = np.zeros(self.scores.classes)
-        misses = np.zeros(self.scores.classes)
-        hits[self.hits.cell] = self.hits.sums(weights)
-        misses[self.misses.cell] = self.misses.sums(weights)
+    def _macro_f1(self, weights: Floats) -> Floats:
+        hits = np.zeros((len(weights), self.scores.classes))
+        misses = np.zeros_like(hits)
+        hits[:, self.hits.cell] = self.hits.sums(weights)
+        misses[:, self.misses.cell] = self.misses.sums(weights)
         return f1_of(hits, 2 * hits + misses)
 
-    def _calibration(self, ordered: Floats, images: Floats, mesh: Floats) -> dict[str, float]:
+    def _calibration(self, ordered: Floats, images: Floats, mesh: Floats) -> dict[str, Floats]:
         gaps = running(ordered * self.gap)
-        mesh[self.mesh] = np.diff(gaps[self.mesh_ends], prepend=0) / self.n
+        mesh[:, self.mesh] = np.diff(gaps.take(self.mesh_ends, axis=1), prepend=0) / self.n
         if not self.names & set(BINNED):
             return {}
         rights = running(ordered * self.hit)
-        count = np.diff(images[self.bin_ends], prepend=0)
-        gap = np.diff(gaps[self.bin_ends], prepend=0)
+        count, gap = (
+            np.diff(totals.take(self.bin_ends, axis=1), prepend=0) for totals in (images, gaps)
+        )
         bins = mass_bins(images, gaps, rights, BINS, group_of=self.equals)
         few = debiased_bins(self.n, BINS)
         fewer = bins
@@ -181,19 +189,21 @@ class Weighted:
             "ece": ece_of(count, gap),
             "mce": mce_of(count, gap),
             "ece_mass": ece_of(*bins[:2]),
-            "ece_debiased": debiased_of(*fewer) if few else float("nan"),
+            "ece_debiased": debiased_of(*fewer) if few else np.full(len(ordered), np.nan),
         }
 
-    def _selective(self, ordered: Floats, images: Floats) -> dict[str, float]:
-        after, wrong = images.take(self.ends), ordered.take(self.ends)
+    def _selective(self, ordered: Floats, images: Floats) -> dict[str, Floats]:
+        after, wrong = (totals.take(self.ends, axis=1) for totals in (images, ordered))
         before = after - wrong
         if not self.untied:
-            before = np.where(self.starts > 0, images[self.starts - 1], 0)
-            wrong = np.diff(running(ordered[self.wrong_places])[self.wrong_ends], prepend=0)
+            before = np.where(self.starts > 0, images.take(self.starts - 1, axis=1), 0)
+            errors = running(ordered.take(self.wrong_places, axis=1))
+            wrong = np.diff(errors.take(self.wrong_ends, axis=1), prepend=0)
         order = Order(self.n, before, after, wrong)
         found = {"auroc": auroc_of(order), "augrc": augrc_of(order)}
         found["aurc"] = area(order, self.sums)
-        found["e_aurc"] = max(0.0, found["aurc"] - best_area(self.n, order.errors, self.sums))
-        found.update(zip(SAC, coverages_of(order, list(SAC.values())), strict=True))
-        found.update(zip(RISK, risks_of(order, list(RISK.values())), strict=True))
+        excess = found["aurc"] - best_area(self.n, order.errors, self.sums)
+        found["e_aurc"] = np.maximum(0.0, excess)
+        found.update(zip(SAC, coverages_of(order, list(SAC.values())).T, strict=True))
+        found.update(zip(RISK, risks_of(order, list(RISK.values())).T, strict=True))
         return found
