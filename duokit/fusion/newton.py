@@ -34,9 +34,11 @@ def minimise(
     start: np.ndarray,
     lower: float,
     *,
+    width: float,
     tolerance: float,
     separable: float,
     max_looks: int,
+    noise: float = 1e-14,
 ) -> Descent:
     """Return the descent from `start` to weights whose NLL is proven to be minimal.
 
@@ -44,13 +46,16 @@ def minimise(
         look: Computes the moments at some weights.
         start: (m,) weights to begin with.
         lower: Bound of every weight, 0 or -LARGEST.
+        width: No image's logits change relative to one another by more than this, over a step of
+            length 1; the proof needs it.
         tolerance: The end is reached when the gap is at most this, in nats.
         separable: The NLL under which the data are known to be separable.
         max_looks: Give up after computing the moments so often.
+        noise: An NLL may rise by so much from rounding alone.
     """
     path, at, looks = [start], look(start), 1
     while True:
-        gap = _gap(path[-1], at, lower)
+        gap = _gap(path[-1], at, lower, width)
         if gap <= tolerance or at.nll < separable:
             status = "optimal" if gap <= tolerance else "separable"
             return Descent(path, at, gap, looks, status)
@@ -62,11 +67,17 @@ def minimise(
                 return Descent(path, at, gap, looks, "unfinished")
             there = look(path[-1] + step)
             looks += 1
-            if there.nll <= at.nll + 1e-4 * float(at.gradient @ step) + 1e-14:
+            if there.nll <= at.nll + 1e-4 * float(at.gradient @ step) + noise:
                 break
             step = step / 4
         path.append(path[-1] + step)
         at = there
+
+
+def onward(end: Descent, lower: float) -> np.ndarray:
+    """Return the weights one step further, where nobody has looked yet."""
+    weights = end.path[-1]
+    return weights + _step(weights, end.at.gradient, end.at.hessian, lower)
 
 
 def identified(hessian: np.ndarray) -> bool:
@@ -98,17 +109,29 @@ def _step(
     return np.asarray(found.x - weights)
 
 
-def _gap(weights: np.ndarray, at: Moments, lower: float) -> float:
-    """Return how far the NLL can lie above its minimum.
+def _gap(weights: np.ndarray, at: Moments, lower: float, width: float) -> float:
+    """Return how far the NLL can lie above its minimum: the smaller of two proofs that holds.
 
-    The dual of the fit over weights >= 0 is: the largest mean entropy of any predictions whose
-    expected logits are nowhere below the labels' (gradient >= 0). The softmax predictions at
-    weights w with gradient g >= 0 have the mean entropy NLL - w.g, so w.g bounds the distance to
-    the minimum. Elsewhere the Newton decrement serves; it steers, and proves nothing.
+    Curvature: on the way from these weights to the best, d long in the norm of the Hessian H, the
+    curvature cannot fall faster than exp(-k d), k = width / sqrt(smallest eigenvalue of H). So it
+    stops the slope n = sqrt(g H^-1 g) within d <= -ln(1 - k n) / k, if k n < 1, and the NLL falls
+    by n d at most: about n^2, where k n is small (Bach, arXiv 0910.4627, section 2).
+
+    Duality, for weights >= 0: the dual is the largest mean entropy of any predictions whose
+    expected logits are nowhere below the labels' (g >= 0). The softmax predictions have the mean
+    entropy NLL - w.g, so w.g bounds the distance to the minimum.
+
+    Where neither holds, the Newton decrement serves; it steers, and proves nothing.
     """
-    if lower == 0 and (at.gradient >= 0).all():
-        return float(weights @ at.gradient)
     free = (weights > lower) | (at.gradient < 0)
-    g, h = at.gradient[free], at.hessian[np.ix_(free, free)]
-    decrement = float(g @ np.linalg.lstsq(h, g, rcond=1e-12)[0])
-    return decrement / 2 if lower < 0 else max(decrement, float(np.abs(g).max()))
+    slope = np.where(free, at.gradient, 0.0)
+    decrement = float(slope @ np.linalg.lstsq(at.hessian, slope, rcond=1e-12)[0])
+    bounds = []
+    least = float(np.linalg.eigvalsh(at.hessian)[0])
+    if least > 1e-12 * np.trace(at.hessian):
+        reach = max(width / np.sqrt(least), 1e-9) * np.sqrt(max(decrement, 0.0))  # k n
+        if reach < 1:
+            bounds.append(decrement * (-np.log1p(-reach) / reach if reach > 0 else 1.0))
+    if lower == 0 and (at.gradient >= 0).all():
+        bounds.append(float(weights @ at.gradient))
+    return min(bounds) if bounds else max(decrement, float(np.abs(slope).max()))

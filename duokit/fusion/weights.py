@@ -19,9 +19,11 @@ import torch
 
 from duokit.checks import Array, check_labels, check_members
 from duokit.fusion.moments import Moments, moments
-from duokit.fusion.newton import LARGEST, Descent, identified, minimise, smallest
+from duokit.fusion.newton import LARGEST, Descent, identified, minimise, onward, smallest
 
 WARM_ROWS = 2048  # rows of the sample from which the fit of a larger set starts
+ROUGH = 1e-5  # nats: from there one more step, then float64; float32 tells 1e-6 apart
+ROUGH_PASSES = 8
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class WeightFit:
         nll: Mean NLL of the fused logits in nats, on the images the weights were fitted on.
         standard_errors: (m,) of the weights, robust ("sandwich"); NaN for a weight at 0 and
             wherever the data do not determine the weight.
-        gap: The NLL lies at most this far (nats) above the smallest possible one. With
-            weights >= 0 it is a proof by convex duality, otherwise the Newton decrement.
+        gap: The NLL lies at most this far (nats) above the smallest possible one: a proof, from
+            the curvature or by convex duality (duokit.fusion.newton).
         projected_gradient: Largest slope (nats per unit of weight) in a direction that is allowed.
         passes: Passes over all logits.
         path: (steps, m) the weights from step to step, the last row being `weights`.
@@ -72,7 +74,8 @@ def fit_weights(
     by Newton's method with backtracking; each step solves the quadratic model within the bounds
     exactly, so a useless sidekick gets the weight 0.0 and so does a useless large model. Sums
     over images are in float64, and rows are taken in blocks: the memory needed beyond the logits
-    stays under 256 MiB. Sets of over 4,096 images start from the fit of 2,048 evenly spaced ones.
+    stays under 256 MiB. Sets of over 4,096 images start from the fit of 2,048 evenly spaced ones
+    and take their first passes in float32; the last is always in float64.
 
     Cases worth knowing: on separable data (every validation image can be right at once) no finite
     optimum exists and the fit stops, with a warning, where every image has its label at a
@@ -102,22 +105,32 @@ def fit_weights(
     stride = -(-rows // WARM_ROWS)
     sample, sampled = [z[::stride] for z in stack], target[::stride]
     scale = np.array([_spread(z) for z in sample])  # inside, weights are in units of 1 / scale
+    width = float(np.linalg.norm([_width(z) for z in stack] / scale))
     lower = 0.0 if nonnegative else -LARGEST
 
-    def descend(z: Sequence[torch.Tensor], y: torch.Tensor, start: np.ndarray) -> Descent:
+    def descend(
+        z: Sequence[torch.Tensor], y: torch.Tensor, start: np.ndarray, *, rough: bool = False
+    ) -> Descent:
+        dtype = torch.float32 if rough else torch.float64
         return minimise(
-            lambda w: moments(z, y, w / scale).per_unit(scale),
+            lambda w: moments(z, y, w / scale, dtype).per_unit(scale),
             start,
             lower,
-            tolerance=tolerance,
+            width=width,
+            tolerance=max(tolerance, ROUGH) if rough else tolerance,
             separable=np.log(2) / len(y),  # below it every image has p(label) > 1/2
-            max_looks=max_passes,
+            max_looks=min(max_passes, ROUGH_PASSES) if rough else max_passes,
+            noise=ROUGH if rough else 1e-14,
         )
 
-    start = np.full(len(stack), 1.0 / len(stack))
+    equal = np.full(len(stack), 1.0 / len(stack))
     if stride > 2:
-        start = descend(sample, sampled, start).path[-1]
-    end = descend(stack, target, start)
+        start = onward(descend(sample, sampled, equal, rough=True), lower)
+        begun = descend(stack, target, start, rough=True)
+        end = descend(stack, target, onward(begun, lower))
+        end = end._replace(path=begun.path + end.path, looks=begun.looks + end.looks)
+    else:
+        end = descend(stack, target, equal)
     if end.status == "optimal" and not identified(end.at.hessian):
         end = _prefer_smallest(end, stack, target, scale, lower)
     if end.status != "optimal":
@@ -161,6 +174,11 @@ def _standard_errors(weights: np.ndarray, at: Moments, rows: int, status: str) -
         inverse = np.linalg.inv(at.hessian[np.ix_(free, free)])
         errors[free] = np.sqrt(np.diag(inverse @ at.outer[np.ix_(free, free)] @ inverse) / rows)
     return errors
+
+
+def _width(logits: torch.Tensor) -> float:
+    """Return the largest difference between two logits of one image."""
+    return float((logits.amax(1).double() - logits.amin(1).double()).max())
 
 
 def _spread(logits: torch.Tensor) -> float:

@@ -226,20 +226,21 @@ def mass_bins(
             group of equal confidence that each image belongs to.
     """
     n = images[..., -1:]
-    edges = np.arange(bins + 1) * n / bins
+    edges = np.arange(bins + 1.0) * n / bins
     last = places(images, edges)
     previous = last - 1
     if group_of is not None:
         last, previous = group_of[1][last], group_of[0][last] - 1
     parts = [np.diff(between(edges, images, totals, last, previous)) for totals in (gaps, rights)]
-    return np.repeat(n / bins, bins, axis=-1), parts[0], parts[1]
+    return np.diff(edges), parts[0], parts[1]
 
 
 def _running(values: Floats, flags: Flags) -> tuple[Floats, Floats, Floats]:
     order = np.argsort(values, kind="stable")
     values, right = values[order], flags[order]
     ends = group_ends(values)
-    return ends + 1.0, np.cumsum(values - right)[ends], np.cumsum(right, dtype=np.float64)[ends]
+    images = (ends + 1).astype(np.float64)
+    return images, np.cumsum(values - right)[ends], np.cumsum(right, dtype=np.float64)[ends]
 
 
 def _binned(confidence: ArrayLike, correct: ArrayLike, bins: int) -> tuple[Floats, Floats, Floats]:

@@ -96,7 +96,7 @@ def _ranked(uncertainty: np.ndarray, right: np.ndarray) -> dict[str, float]:
     risks = paper_risks(uncertainty, right)
     n = len(risks)
     found = {"aurc": float(risks.mean())}
-    found["e_aurc"] = found["aurc"] - best_area(n, int((~right).sum()), sums(n))
+    found["e_aurc"] = found["aurc"] - float(best_area(n, np.sum(~right), sums(n)))
     for target in TARGETS:
         fits = np.flatnonzero(risks <= 1 - target)
         found[f"sac{round(100 * target)}"] = float((fits[-1] + 1) / n) if len(fits) else 0.0

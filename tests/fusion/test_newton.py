@@ -25,7 +25,13 @@ def hyperbola(centre):
 def test_backtracking_tames_a_step_that_overshoots(start):
     centre = np.array([3.0, 5.0])
     found = minimise(
-        hyperbola(centre), np.full(2, start), 0.0, tolerance=1e-12, separable=0, max_looks=200
+        hyperbola(centre),
+        np.full(2, start),
+        0.0,
+        width=1.0,
+        tolerance=1e-12,
+        separable=0,
+        max_looks=200,
     )
     assert found.status == "optimal"
     assert found.path[-1] == pytest.approx(centre, abs=1e-5)
@@ -38,6 +44,7 @@ def test_the_bound_holds_on_the_way():
         hyperbola(np.array([-2.0, 5.0])),
         np.ones(2),
         0.0,
+        width=1.0,
         tolerance=1e-9,
         separable=0,
         max_looks=200,
