@@ -57,7 +57,8 @@ def glue(name: str, value: Any) -> None:
 
     Args:
         name: letters, digits, "_" and "-", a letter first; each name once a notebook.
-        value: a finite number, a str or a bool (a NumPy or torch scalar too).
+        value: a finite number, a str or a bool (a NumPy or torch scalar too). Six significant
+            digits of a real number are kept: the others differ from machine to machine.
 
     Raises:
         TypeError: another type.
@@ -74,6 +75,7 @@ def glue(name: str, value: Any) -> None:
         )
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"glue({name!r}) was given {value}; a page cannot show that as a result")
+    value = float(f"{value:.6g}") if isinstance(value, float) else value
     display(
         {GLUE_PREFIX + "text/plain": repr(value)},
         raw=True,
