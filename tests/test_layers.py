@@ -30,6 +30,7 @@ LAYERS: dict[str, set[str] | None] = {
     "__main__": None,
 }
 OPTIONAL = (
+    "accelerate",
     "timm",
     "torchvision",
     "elpv_dataset",

@@ -10,7 +10,15 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-COMMANDS = ("run", "fit", "evaluate", "probe", "records", "doctor")  # modules of duokit.cli
+COMMANDS = (
+    "run",
+    "fit",
+    "evaluate",
+    "probe",
+    "finetune",
+    "records",
+    "doctor",
+)  # modules of duokit.cli
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

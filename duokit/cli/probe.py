@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     pretrained = None if arguments.pretrained == "none" else arguments.pretrained
     recipe = Recipe(arguments.model, arguments.resolution, pretrained, arguments.dtype)
     image_set = load(arguments.data, arguments.root, download=arguments.download)
-    splits = _splits(image_set, arguments)
+    splits = kept_splits(image_set, arguments)
     parts = [part for part in splits.parts if part != "train"]
     paths = {part: arguments.out / recipe.folder / f"{part}.safetensors" for part in parts}
     kept = {part: _existing(paths[part], splits, recipe) for part in parts if paths[part].is_file()}
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     for part in parts:
         if part not in kept:
             save(made[part], paths[part])
-        _report(paths[part], kept.get(part) or made[part])
+        report(paths[part], kept.get(part) or made[part])
     return 0
 
 
@@ -90,8 +90,16 @@ def command(arguments: argparse.Namespace, recipe: Recipe) -> str:
     return shlex.join(words)
 
 
-def _splits(image_set: ImageSet, arguments: argparse.Namespace) -> Splits:
-    """Returns the splits asked for, those kept in the output folder, or new ones, kept there."""
+def kept_splits(image_set: ImageSet, arguments: argparse.Namespace) -> Splits:
+    """Returns the splits asked for, those kept in the output folder, or new ones, kept there.
+
+    Args:
+        image_set: pictures and labels.
+        arguments: with `splits`, `out` and `seed`.
+
+    Raises:
+        ValueError: the output folder holds splits of another data set or with another seed.
+    """
     kept = arguments.out / "splits.json"
     if arguments.splits is not None:
         splits = load_splits(arguments.splits)
@@ -123,7 +131,8 @@ def _existing(path: Path, splits: Splits, recipe: Recipe) -> Record:
     return record
 
 
-def _report(path: Path, record: Record) -> None:
+def report(path: Path, record: Record) -> None:
+    """Prints what a record holds, in one line."""
     from duokit.metrics import score
 
     known = record.labels >= 0

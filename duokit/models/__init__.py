@@ -7,14 +7,21 @@ probe = linear_probe(found, labels, val_features=..., val_labels=...)
 set_head(model, probe.weight, probe.bias)
 logits = predict(model, images, transform=transform, rows=test)
 cost("tf_efficientnet_lite0", 96, classes=101).flops
+
+pixels = decode(images, preprocessing("tf_efficientnet_lite0", 96))
+fine_tune(model, pixels, FineTune("tf_efficientnet_lite0"), train=..., val=..., folder=...)
 """
 
 from duokit.models.build import build, set_head, weights_tag
 from duokit.models.cost import Cost, cost, count
+from duokit.models.finetune import fine_tune
 from duokit.models.inference import features, pick_device, predict
 from duokit.models.linear import Probe, linear_probe
+from duokit.models.pixels import Pixels, decode
 from duokit.models.records import Recipe, probe_records
+from duokit.models.settings import FineTune, read_settings
 from duokit.models.transforms import Preprocessing, eval_transform, preprocessing
+from duokit.models.tuned import probe_head, tuned_records
 
 __all__ = [
     "build",
@@ -33,4 +40,11 @@ __all__ = [
     "Cost",
     "Recipe",
     "probe_records",
+    "decode",
+    "Pixels",
+    "FineTune",
+    "read_settings",
+    "probe_head",
+    "fine_tune",
+    "tuned_records",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from tqdm.auto import tqdm
 
 from duokit.images import ImageSet
 from duokit.models.build import head
+from duokit.models.pixels import Pixels
 
 Transform = Callable[[Image.Image], torch.Tensor]
-Images = ImageSet | torch.Tensor
+Images = ImageSet | Pixels | torch.Tensor
 
 
 class Pictures(Dataset[torch.Tensor]):
@@ -32,6 +33,23 @@ class Pictures(Dataset[torch.Tensor]):
     def __getitem__(self, place: int) -> torch.Tensor:
         """Returns one picture as the network wants it, (3, height, width)."""
         return self.transform(self.image_set.open(int(self.rows[place])))
+
+
+class DecodedBatches:
+    """Decoded pictures, batch by batch, normalised when they are asked for."""
+
+    def __init__(self, pixels: Pixels, rows: Sequence[int], batch: int) -> None:
+        self.pixels, self.parts = pixels, torch.tensor(rows).split(batch)
+
+    def __len__(self) -> int:
+        """Returns how many batches there are."""
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        """Yields (m, 3, side, side) float32 on the device of the pixels."""
+        for rows in self.parts:
+            values = self.pixels.batch(rows, self.pixels.values.device)
+            yield self.pixels.normalised(values)
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -60,7 +78,8 @@ def predict(
 
     Args:
         model: the network.
-        images: an image set, with `transform`; or a tensor (n, 3, height, width), ready.
+        images: an image set, with `transform`; decoded pictures (`decode`), which have their own;
+            or a tensor (n, 3, height, width), ready.
         transform: what `eval_transform` returned; needed for an image set.
         rows: which images, by number; all if not given.
         batch: images at a time.
@@ -117,26 +136,28 @@ def _loader(
     rows: Sequence[int] | np.ndarray | None,
     batch: int,
     workers: int,
-) -> DataLoader[Any]:
+) -> DataLoader[Any] | DecodedBatches:
     data: Any
     chosen = list(range(len(images))) if rows is None else [int(row) for row in rows]
+    if not chosen:
+        raise ValueError("there are no images: rows is empty")
+    if isinstance(images, Pixels) and transform is None:
+        return DecodedBatches(images, chosen, batch)
     if isinstance(images, ImageSet) and transform is not None:
         data = Pictures(images, chosen, transform)
     elif isinstance(images, torch.Tensor) and transform is None:
         data = [images[row] for row in chosen]
     else:
         raise ValueError(
-            "an image set needs a transform (eval_transform), a tensor takes none: "
+            "an image set needs a transform (eval_transform), tensors and pixels take none: "
             f"got {type(images).__name__} and {'no ' if transform is None else 'a '}transform"
         )
-    if not chosen:
-        raise ValueError("there are no images: rows is empty")
     return DataLoader(data, batch_size=batch, num_workers=workers)
 
 
 def _run(
     model: nn.Module,
-    loader: DataLoader[Any],
+    loader: DataLoader[Any] | DecodedBatches,
     pick: Callable[[torch.Tensor], torch.Tensor],
     device: str | torch.device,
     progress: bool,

@@ -47,8 +47,8 @@ class Preprocessing:
         """Returns the values for a record."""
         return asdict(self) | {"resize": self.resize}
 
-    def transform(self) -> Callable[[Image.Image], torch.Tensor]:
-        """Returns the function from an RGB picture to a (3, resolution, resolution) tensor."""
+    def crop(self) -> Callable[[Image.Image], Image.Image]:
+        """Returns the function from an RGB picture to the square that the network will see."""
         from torchvision import transforms
 
         how = transforms.InterpolationMode(self.interpolation)
@@ -56,9 +56,15 @@ class Preprocessing:
         steps = [
             transforms.Resize(size, how, antialias=True),
             transforms.CenterCrop(self.resolution),
-            transforms.ToTensor(),
-            transforms.Normalize(self.mean, self.std),
         ]
+        chain: Callable[[Image.Image], Image.Image] = transforms.Compose(steps)
+        return chain
+
+    def transform(self) -> Callable[[Image.Image], torch.Tensor]:
+        """Returns the function from an RGB picture to a (3, resolution, resolution) tensor."""
+        from torchvision import transforms
+
+        steps = [self.crop(), transforms.ToTensor(), transforms.Normalize(self.mean, self.std)]
         chain: Callable[[Image.Image], torch.Tensor] = transforms.Compose(steps)
         return chain
 

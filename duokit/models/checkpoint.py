@@ -1,0 +1,122 @@
+"""The state of a fine-tuning run on the disk: written whole or not at all, read without pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from duokit.logits.files import write_whole
+from duokit.models.settings import FineTune
+
+LAST, BEST, HISTORY = "last.pt", "best.safetensors", "metrics.jsonl"
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: the next step.
+        best: the best score on val so far.
+        best_epoch: the epoch (from 1) that reached it; 0 for none.
+        history: one row an epoch that ended.
+        losses: sum of the losses of the images of the current epoch.
+        seconds: spent so far, over all its parts.
+        micro_batch: images at a time on one device.
+    """
+
+    step: int = 0
+    best: float = float("-inf")
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    losses: float = 0.0
+    seconds: float = 0.0
+    micro_batch: int = 0
+
+
+def write_checkpoint(
+    folder: Path,
+    settings: FineTune,
+    progress: Progress,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    """Returns nothing; puts the state of the run into the folder, in the place of the last one.
+
+    The random states need no room: every step takes its own from its number (schedule.py).
+    """
+    state = {
+        "settings": settings.as_dict(),
+        "progress": asdict(progress),
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
+    path = folder / LAST
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_checkpoint(
+    folder: Path, settings: FineTune, model: nn.Module, optimiser: torch.optim.Optimizer
+) -> Progress:
+    """Returns how far the run in the folder is, its weights now in the model; 0 steps if none.
+
+    Raises:
+        ValueError: the folder holds a run with other settings, or a file that cannot be read.
+    """
+    path = folder / LAST
+    if not path.is_file():
+        return Progress()
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as problem:  # torch raises many kinds for a damaged file
+        raise ValueError(f"{path} is no checkpoint ({problem}): remove it to start anew") from None
+    ours = settings.as_dict()
+    other = [name for name in ours if state["settings"].get(name) != ours[name]]
+    if other:
+        name = other[0]
+        raise ValueError(
+            f"{path} belongs to a run with {name} = {state['settings'].get(name)!r}, this one has "
+            f"{ours[name]!r}: choose another folder, or remove it to start anew"
+        )
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    return Progress(**state["progress"])
+
+
+def write_best(folder: Path, model: nn.Module) -> None:
+    """Returns nothing; puts the weights into the folder, in the place of the best before them."""
+    state = {name: each.detach().cpu().contiguous() for name, each in model.state_dict().items()}
+    write_whole(folder / BEST, save(state), overwrite=True)
+
+
+def read_best(folder: Path, model: nn.Module) -> None:
+    """Returns nothing; gives the model the best weights of the run in the folder.
+
+    Raises:
+        FileNotFoundError: no epoch has ended yet.
+        RuntimeError: weights of another network.
+    """
+    model.load_state_dict(load_file(folder / BEST))
+
+
+def write_history(folder: Path, progress: Progress) -> None:
+    """Returns nothing; writes one line an epoch."""
+    lines = "".join(json.dumps(row) + "\n" for row in progress.history)
+    write_whole(folder / HISTORY, lines.encode(), overwrite=True)

@@ -1,0 +1,168 @@
+"""From a data set and settings to records: linear probe, fine-tuning, logits of each part."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from duokit.images import ImageSet, Splits
+from duokit.logits import Record, make_record
+from duokit.models.build import build, head, set_head, weights_tag
+from duokit.models.checkpoint import BEST, LAST, Progress
+from duokit.models.cost import cost
+from duokit.models.finetune import fine_tune
+from duokit.models.inference import features, predict
+from duokit.models.linear import linear_probe, nll
+from duokit.models.pixels import Pixels, decode
+from duokit.models.records import rounded
+from duokit.models.settings import FineTune
+from duokit.models.transforms import preprocessing
+
+
+def tuned_records(
+    image_set: ImageSet,
+    splits: Splits,
+    settings: FineTune,
+    folder: Path,
+    *,
+    cache: Path | None = None,
+    dtype: Literal["float16", "float32"] = "float16",
+    command: str = "",
+    device: str = "auto",
+    progress: bool = True,
+) -> dict[str, Record]:
+    """Returns one record a part but training, from a network fine-tuned on the training part.
+
+    Linear probe first, if the settings say so: it is solved exactly, on features of the pretrained
+    network in eval mode, so BatchNorm statistics stay frozen meanwhile. Then all weights.
+
+    Args:
+        image_set: pictures and labels.
+        splits: must have parts "train" and "val".
+        settings: how the network is fine-tuned.
+        folder: where the run keeps its checkpoint and its best weights; a run found there goes on.
+        cache: where decoded pictures are kept; in memory alone if not given.
+        dtype: how logits are kept.
+        command: the command to put into the records.
+        device: "auto", "cpu", "cuda", "mps".
+        progress: whether to show progress bars (on the error stream).
+
+    Raises:
+        ValueError: parts that lack "train" or "val", or as `build`, `linear_probe`, `fine_tune`.
+    """
+    missing = {"train", "val"} - set(splits.parts)
+    if missing:
+        raise ValueError(f"the splits of {splits.dataset} have no part {sorted(missing)[0]!r}")
+    how = preprocessing(settings.model, settings.resolution, pretrained=settings.source)
+    ids = tuple(name for part in splits.parts.values() for name in part)
+    pixels = decode(image_set, how, ids=ids, folder=cache, progress=progress)
+    rows = {part: pixels.rows(names) for part, names in splits.parts.items()}
+    model = build(
+        settings.model,
+        classes=image_set.classes,
+        pretrained=settings.source,
+        resolution=settings.resolution,
+        seed=settings.seed,
+    )
+    if settings.probe and not (folder / LAST).is_file():
+        probe_head(model, pixels, rows["train"], rows["val"], device=device, progress=progress)
+    done = fine_tune(
+        model, pixels, settings, train=rows["train"], val=rows["val"], folder=folder,
+        device=device, progress=progress,
+    )  # fmt: skip
+    price = cost(settings.model, how.resolution, image_set.classes)
+    config = {"command": command} | _provenance(settings, folder, done, device)
+    config |= {
+        "preprocessing": how.as_dict(),
+        "protocol": splits.protocol,
+        "split_seed": splits.seed,
+        "cost": asdict(price),
+        "images": {"licence": image_set.licence, "source": image_set.source},
+    }
+    records = {}
+    for part, names in splits.parts.items():
+        if part == "train":
+            continue
+        exact = predict(model, pixels, rows=rows[part].numpy(), device=device, progress=progress)
+        labels = pixels.labels[rows[part]].numpy()
+        logits = rounded(exact, dtype)
+        known = labels >= 0
+        change = None
+        if known.any():
+            change = nll(logits[known], labels[known]) - nll(exact[known], labels[known])
+        records[part] = make_record(
+            logits,
+            labels,
+            names,
+            model=settings.model,
+            dataset=image_set.name,
+            split=part,
+            weights=weights_tag(settings.model, settings.source),
+            resolution=how.resolution,
+            split_checksum=splits.checksum,
+            flops=price.flops,
+            parameters=price.parameters,
+            seed=settings.seed,
+            class_names=image_set.class_names,
+            config=config | {"nll_change_by_rounding": change},
+        )
+    return records
+
+
+def probe_head(
+    model: nn.Module,
+    pixels: Pixels,
+    train: torch.Tensor,
+    val: torch.Tensor,
+    *,
+    device: str = "auto",
+    progress: bool = True,
+) -> float:
+    """Returns the val NLL of the exact linear probe, which is now the head of the model.
+
+    Args:
+        model: pretrained, with a linear head for the classes of the labels.
+        pixels: decoded pictures with their labels.
+        train: (n,) rows to fit on.
+        val: (m,) rows that choose the strength of the penalty.
+        device: "auto", "cpu", "cuda", "mps".
+        progress: whether to show a progress bar (on the error stream).
+
+    Raises:
+        ValueError: as `linear_probe`.
+    """
+    both = torch.cat([train, val])
+    found = features(model, pixels, rows=both.numpy(), device=device, progress=progress)
+    labels = pixels.labels[both].numpy()
+    n = len(train)
+    probe = linear_probe(
+        found[:n],
+        labels[:n],
+        val_features=found[n:],
+        val_labels=labels[n:],
+        classes=head(model)[1].out_features,
+    )
+    set_head(model, probe.weight.astype(np.float32), probe.bias.astype(np.float32))
+    return nll(probe.logits(found[n:]), labels[n:])
+
+
+def _provenance(settings: FineTune, folder: Path, done: Progress, device: str) -> dict[str, Any]:
+    """Returns what a record says about the run."""
+    gpu = device != "cpu" and torch.cuda.is_available()
+    return {
+        "method": "linear probe, then fine-tuned" if settings.probe else "fine-tuned",
+        "settings": settings.as_dict(),
+        "best_epoch": done.best_epoch,
+        "history": done.history,
+        "micro_batch": done.micro_batch,
+        "seconds": round(done.seconds),
+        "machine": torch.cuda.get_device_name() if gpu else f"CPU, {platform.machine()}",
+        "checkpoint_sha256": hashlib.sha256((folder / BEST).read_bytes()).hexdigest(),
+    }

@@ -1,0 +1,316 @@
+"""The training loop: what it computes, what it survives, what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import duokit.models.finetune as module
+from duokit.models import predict
+from duokit.models.checkpoint import BEST, HISTORY, LAST
+from duokit.models.finetune import fine_tune
+from duokit.models.pixels import Pixels, decode
+from duokit.models.schedule import Schedule
+from duokit.models.settings import FineTune
+from duokit.models.transforms import Preprocessing
+from tests.models.conftest import Tiny
+
+PLAIN = FineTune("tiny", epochs=3, batch=16, lr=1e-2, randaugment=1)
+HOW = Preprocessing(8, 1.0, "bilinear", (0.5,) * 3, (0.25,) * 3)
+
+
+class Normed(Tiny):
+    """Tiny with a BatchNorm, which knows how many images it sees at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # A bias before the norm has no gradient but noise, which AdamW would blow up.
+        self.stem = torch.nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False)
+        self.norm = torch.nn.BatchNorm2d(4)
+
+    def forward(self, pictures):
+        return self.fc(self.norm(self.stem(pictures)).relu().mean(dim=(2, 3)))
+
+
+def make(kind=Tiny, dropout=0.0):
+    """Returns a network; dropout draws other numbers for other micro-batches, so mostly none."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = kind()
+    model.drop.p = dropout
+    return model
+
+
+@pytest.fixture
+def pixels(stripes) -> Pixels:
+    return decode(stripes, HOW, progress=False)
+
+
+def tune(pixels, folder, settings=PLAIN, model=None, rows=range(60), val=range(60, 90)):
+    model = make() if model is None else model
+    done = fine_tune(
+        model, pixels, settings, train=torch.tensor(rows), val=torch.tensor(val),
+        folder=folder, device="cpu", progress=False,
+    )  # fmt: skip
+    return model, done
+
+
+def weights(model):
+    return torch.cat([each.detach().flatten() for each in model.state_dict().values()])
+
+
+def test_the_steps_are_those_of_a_plain_loop(pixels, tmp_path):
+    """AdamW by hand over the same batches: no accelerate, no micro-batches, nothing clever."""
+    settings = replace(PLAIN, randaugment=0, flip=False, weight_decay=0.1, label_smoothing=0.1)
+    tuned, done = tune(pixels, tmp_path, settings, make(Normed))
+    model = make(Normed)
+    schedule = Schedule(60, settings)
+    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.1)
+    best, kept = -1.0, None
+    for step in range(schedule.steps):
+        model.train()
+        rows = torch.arange(60)[schedule.places(step)]
+        images = (pixels.values[rows].float() / 255 - 0.5) / 0.25
+        loss = cross_entropy(model(images), pixels.labels[rows], label_smoothing=0.1)
+        optimiser.param_groups[0]["lr"] = schedule.rate(step)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if (step + 1) % schedule.per_epoch == 0:
+            logits = torch.from_numpy(predict(model, pixels, rows=range(60, 90), progress=False))
+            score = float((logits.argmax(1) == pixels.labels[60:90]).double().mean())
+            if score > best:
+                best, kept = score, weights(model).clone()
+    assert done.best == pytest.approx(best)
+    assert torch.allclose(weights(tuned), kept, atol=1e-5)
+
+
+def test_it_learns_and_keeps_the_best_epoch(pixels, tmp_path):
+    model, done = tune(pixels, tmp_path, replace(PLAIN, epochs=25, lr=3e-2, randaugment=0))
+    scores = [row["val_accuracy"] for row in done.history]
+    assert done.best == max(scores) > 0.6
+    assert done.best_epoch == scores.index(max(scores)) + 1
+    logits = predict(model, pixels, rows=range(60, 90), progress=False)
+    right = (torch.from_numpy(logits).argmax(1) == pixels.labels[60:90]).double().mean()
+    assert float(right) == done.best
+    lines = (tmp_path / HISTORY).read_text().splitlines()
+    assert [json.loads(line) for line in lines] == done.history
+    assert len(lines) == 25
+
+
+def test_only_training_images_are_augmented(pixels, tmp_path, monkeypatch):
+    """Would catch splits that share one transform, where val is augmented or train is not."""
+    seen = []
+
+    def spy(values, draws, *, magnitude):
+        seen.extend(values.flatten(1).double().mean(1).tolist())
+        return torch.full_like(values, 128)  # grey: nothing can be learnt from it
+
+    monkeypatch.setattr(module, "augment", spy)
+    model, done = tune(pixels, tmp_path)
+    means = pixels.values.flatten(1).double().mean(1).tolist()
+    assert sorted(seen) == pytest.approx(sorted(means[:60] * PLAIN.epochs))
+    assert done.history[-1]["loss"] > 1.0  # training saw grey alone
+    logits = torch.from_numpy(predict(model, pixels, rows=range(60, 90), progress=False))
+    expected = float(cross_entropy(logits.double(), pixels.labels[60:90]))
+    best = done.history[done.best_epoch - 1]["val_nll"]
+    assert best == pytest.approx(expected, abs=1e-6)  # val saw the pictures themselves
+    assert logits.std(0).max() > 1e-4
+
+
+@pytest.mark.parametrize("size", [5, 7, 16])
+def test_micro_batches_change_nothing(pixels, tmp_path, size):
+    settings = replace(PLAIN, batchnorm="frozen", clip=0.5)
+    whole, _ = tune(pixels, tmp_path / "a", settings, make(Normed))
+    parts, _ = tune(pixels, tmp_path / "b", replace(settings, micro_batch=size), make(Normed))
+    assert torch.allclose(weights(whole), weights(parts), atol=1e-5)
+
+
+def test_frozen_statistics_stay(pixels, tmp_path):
+    frozen, _ = tune(pixels, tmp_path / "a", replace(PLAIN, batchnorm="frozen"), make(Normed))
+    moving, _ = tune(pixels, tmp_path / "b", PLAIN, make(Normed))
+    assert torch.equal(frozen.norm.running_mean, torch.zeros(4))
+    assert not torch.equal(moving.norm.running_mean, torch.zeros(4))
+
+
+class Killed(BaseException):
+    """Stands for a kill: no handler of ours catches it."""
+
+
+@pytest.mark.parametrize("at", [0, 1, 4, 6, 11])
+def test_a_killed_run_ends_with_the_same_bits(pixels, tmp_path, monkeypatch, at):
+    settings = replace(PLAIN, save_minutes=0.0, mixup=0.3)  # a checkpoint after every step
+    whole, done = tune(pixels, tmp_path / "whole", settings, make(dropout=0.5))
+    real, calls = module._gradients, []
+
+    def fragile(*given):
+        calls.append(1)
+        if len(calls) == at + 1:
+            raise Killed
+        return real(*given)
+
+    monkeypatch.setattr(module, "_gradients", fragile)
+    with pytest.raises(Killed):
+        tune(pixels, tmp_path / "cut", settings, make(dropout=0.5))
+    again, resumed = tune(pixels, tmp_path / "cut", settings, make(dropout=0.5))
+    assert len(calls) == 13  # twelve steps and the one that was cut: none was done twice
+    assert torch.equal(weights(whole), weights(again))
+    assert (tmp_path / "whole" / BEST).read_bytes() == (tmp_path / "cut" / BEST).read_bytes()
+    for ours, theirs in zip(done.history, resumed.history, strict=True):
+        assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
+
+
+def test_a_kill_while_the_checkpoint_is_written_leaves_the_last_one(pixels, tmp_path, monkeypatch):
+    whole, _ = tune(pixels, tmp_path / "whole")
+    real, calls = torch.save, []
+
+    def cut(state, file):
+        calls.append(1)
+        if len(calls) == 2:
+            file.write(b"half of it")
+            raise Killed
+        real(state, file)
+
+    monkeypatch.setattr(torch, "save", cut)
+    with pytest.raises(Killed):
+        tune(pixels, tmp_path / "cut")
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == [BEST, LAST, HISTORY]
+    again, _ = tune(pixels, tmp_path / "cut")
+    assert torch.equal(weights(whole), weights(again))
+
+
+def test_a_finished_run_is_not_done_again(pixels, tmp_path, monkeypatch):
+    first, _ = tune(pixels, tmp_path)
+    monkeypatch.setattr(module, "_gradients", None)
+    second, _ = tune(pixels, tmp_path)
+    assert torch.equal(weights(first), weights(second))
+
+
+def test_other_settings_are_refused(pixels, tmp_path):
+    tune(pixels, tmp_path)
+    with pytest.raises(ValueError, match=r"lr = 0\.01, this one has 0\.02.*another folder"):
+        tune(pixels, tmp_path, replace(PLAIN, lr=0.02))
+
+
+def test_a_damaged_checkpoint_is_named(pixels, tmp_path):
+    tune(pixels, tmp_path)
+    (tmp_path / LAST).write_bytes(b"PK\x03\x04 no")
+    with pytest.raises(ValueError, match=r"last\.pt is no checkpoint.*remove it"):
+        tune(pixels, tmp_path)
+
+
+def test_out_of_memory_halves_the_micro_batch(pixels, tmp_path, monkeypatch):
+    settings = replace(PLAIN, batchnorm="frozen")
+    whole, _ = tune(pixels, tmp_path / "a", settings)
+    real = Tiny.forward
+
+    def forward(self, pictures):
+        if self.training and len(pictures) > 5:
+            raise torch.cuda.OutOfMemoryError("no room")
+        return real(self, pictures)
+
+    monkeypatch.setattr(Tiny, "forward", forward)
+    with pytest.warns(UserWarning, match="out of memory at step 0: on with"):
+        small, done = tune(pixels, tmp_path / "b", settings)
+    assert done.micro_batch == 4
+    assert torch.allclose(weights(whole), weights(small), atol=1e-5)
+
+
+def test_a_single_image_that_does_not_fit_is_an_error(pixels, tmp_path, monkeypatch):
+    def forward(self, pictures):
+        raise torch.cuda.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(Tiny, "forward", forward)
+    with pytest.raises(torch.cuda.OutOfMemoryError), pytest.warns(UserWarning, match="on with 1"):
+        tune(pixels, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_images(pixels, tmp_path, monkeypatch):
+    real = module._loss
+
+    def broken(net, images, labels, settings):
+        loss = real(net, images, labels, settings)
+        return loss * float("nan") if images.shape[0] == 12 else loss  # an epoch's last batch
+
+    monkeypatch.setattr(module, "_loss", broken)
+    first = Schedule(60, PLAIN).places(3)
+    ids = ", ".join(pixels.ids[row] for row in first[:5].tolist())
+    with pytest.raises(FloatingPointError, match=rf"step 3 \(epoch 1\), images {ids} and 7 more"):
+        tune(pixels, tmp_path)
+    assert not (tmp_path / LAST).exists()  # nothing broken was kept
+
+
+def test_selection_by_macro_f1(pixels, tmp_path):
+    _, done = tune(pixels, tmp_path, replace(PLAIN, select="macro_f1"))
+    assert done.best == max(row["val_macro_f1"] for row in done.history)
+
+
+@pytest.mark.parametrize(
+    ("rows", "val", "words"),
+    [
+        (range(60), [], "no val images"),
+        ([], range(3), "no train images"),
+        (range(96), range(3), "train labels go from -1 to 2"),
+    ],
+)
+def test_rows_that_cannot_be_used(pixels, tmp_path, rows, val, words):
+    with pytest.raises(ValueError, match=words):
+        tune(pixels, tmp_path, rows=list(rows), val=list(val))
+
+
+def test_global_random_numbers_stay_as_they_were(pixels, tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    tune(pixels, tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_two_processes_give_the_result_of_one(pixels, tmp_path):
+    """61 images in batches of 15: the last step has one image, so one process has none."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys, torch\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from dataclasses import replace\n"
+        "from pathlib import Path\n"
+        "from tests.models.test_finetune import HOW, PLAIN, Normed, make, tune, weights\n"
+        "from duokit.models.pixels import Pixels\n"
+        "stored = torch.load(sys.argv[1], weights_only=True)\n"
+        "pixels = Pixels(stored['values'], stored['labels'], tuple(stored['ids']), HOW)\n"
+        "settings = replace(PLAIN, batch=15, batchnorm='frozen', clip=1.0)\n"
+        "model, _ = tune(pixels, Path(sys.argv[2]), settings, make(Normed), range(61),\n"
+        "                range(61, 90))\n"
+    )
+    stored = {"values": pixels.values, "labels": pixels.labels, "ids": list(pixels.ids)}
+    torch.save(stored, tmp_path / "pixels.pt")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines=1"]
+    launch += ["--num_processes=2", "--mixed_precision=no", "--dynamo_backend=no"]
+    launch += [str(script), str(tmp_path / "pixels.pt"), str(tmp_path / "two")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0"}
+    found = subprocess.run(
+        launch, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert found.returncode == 0, found.stderr[-3000:]
+    settings = replace(PLAIN, batch=15, batchnorm="frozen", clip=1.0)
+    one, done = tune(pixels, tmp_path / "one", settings, make(Normed), range(61), range(61, 90))
+    two, again = tune(
+        pixels, tmp_path / "two", settings, make(Normed), range(61), range(61, 90)
+    )  # finished already: reads what the two processes wrote
+    assert torch.allclose(weights(one), weights(two), atol=1e-5)
+    for ours, theirs in zip(done.history, again.history, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert ours["val_nll"] == pytest.approx(theirs["val_nll"], abs=1e-5)
+
+
+def test_bfloat16_is_undone_at_the_end(pixels, tmp_path):
+    model, _ = tune(pixels, tmp_path, replace(PLAIN, precision="bf16"))
+    logits = predict(model, pixels, rows=range(3), progress=False)
+    rounded = torch.from_numpy(logits).bfloat16().float().numpy()
+    assert (logits != rounded).any()

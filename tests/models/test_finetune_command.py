@@ -1,0 +1,140 @@
+"""`duokit finetune`: records that say how they were made, runs that go on, others refused."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from duokit.cli import finetune
+from duokit.images import load as load_images
+from duokit.logits import load
+from duokit.models import build, predict, preprocessing
+from duokit.models.checkpoint import BEST, LAST
+from duokit.models.pixels import decode
+from duokit.models.settings import from_dict
+from duokit.models.tuned import probe_head
+
+# A random network knows little, and the strongest penalty is best.
+pytestmark = pytest.mark.filterwarnings("ignore:the best strength")
+NAME = "test_efficientnet-32-finetuned-0"
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[object]:
+    """A folder of dark and bright pictures, one in five in the wrong folder, and what to do."""
+    base = tmp_path / "shapes"
+    random = np.random.default_rng(0)
+    for label, name in enumerate(("dark", "bright")):
+        (base / name).mkdir(parents=True)
+        for number in range(24):
+            shade = 100 * (label if number % 5 else 1 - label)
+            grey = random.integers(shade, shade + 120, size=(16, 16), dtype=np.uint8)
+            Image.fromarray(grey).save(base / name / f"{number:02d}.png")
+    settings = tmp_path / "lite.toml"
+    settings.write_text(
+        'model = "test_efficientnet"\nresolution = 32\npretrained = "none"\n'
+        'epochs = 2\nbatch = 8\nlr = 0.001\nbatchnorm = "frozen"\n'
+    )
+    return [settings, "--data", "folder", "--root", base, "--out", tmp_path / "out",
+            "--runs", tmp_path / "runs", "--cache", tmp_path / "cache",
+            "--device", "cpu", "--quiet"]  # fmt: skip
+
+
+def run(*words: object) -> int:
+    parser = argparse.ArgumentParser()
+    finetune.register(parser.add_subparsers())
+    arguments = parser.parse_args(["finetune", *(str(word) for word in words)])
+    return arguments.run(arguments)
+
+
+def test_the_record_holds_what_made_it(words, tmp_path, capsys):
+    assert run(*words) == 0
+    record = load(tmp_path / "out" / NAME / "test.safetensors")
+    run_folder = tmp_path / "runs" / f"shapes-{NAME}"
+    assert record.model == "test_efficientnet"
+    assert record.weights == "random, timm"
+    assert record.resolution == 32
+    assert record.config["method"] == "linear probe, then fine-tuned"
+    assert len(record.config["history"]) == 2
+    assert record.config["checkpoint_sha256"]
+    assert "2 epochs" not in capsys.readouterr().err
+    # the logits are those of the weights that were kept
+    images = load_images("folder", tmp_path / "shapes")
+    model = build("test_efficientnet", classes=2, pretrained=None)
+    model.load_state_dict(load_file(run_folder / BEST))
+    transform = preprocessing("test_efficientnet", 32, pretrained=None).transform()
+    rows = images.rows(record.ids)
+    logits = predict(model, images, transform=transform, rows=rows, progress=False, device="cpu")
+    assert np.abs(record.logits.astype(np.float32) - logits).max() < 2e-3 * np.abs(logits).max()
+
+
+def test_its_command_makes_it_again(words, tmp_path):
+    run(*words)
+    first = load(tmp_path / "out" / NAME / "val.safetensors")
+    command = shlex.split(first.config["command"])
+    assert command[:2] == ["duokit", "finetune"]
+    places = {"DATA": tmp_path / "shapes", "OUT": tmp_path / "again"}
+    again = [places.get(word, word) for word in command[2:]]
+    run(*again, "--runs", tmp_path / "runs2", "--cache", tmp_path / "cache", "--device", "cpu",
+        "--quiet")  # fmt: skip
+    second = load(tmp_path / "again" / NAME / "val.safetensors")
+    assert (first.logits == second.logits).all()
+    assert first.config["checkpoint_sha256"] == second.config["checkpoint_sha256"]
+
+
+def test_records_are_kept_and_others_refused(words, tmp_path, capsys):
+    run(*words)
+    path = tmp_path / "out" / NAME / "test.safetensors"
+    before = path.stat().st_mtime_ns
+    assert run(*words) == 0
+    assert path.stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match="made with other settings"):
+        run(*words, "--set", "lr=0.002")
+    path.unlink()
+    (tmp_path / "runs" / f"shapes-{NAME}" / LAST).stat()
+    assert run(*words) == 0  # from the weights of the finished run
+    assert path.is_file()
+
+
+def test_settings_come_from_the_command_line_too(words, tmp_path):
+    run(*words[1:], "--set", 'model="test_efficientnet"', "--set", "resolution=32",
+        "--set", "pretrained=none", "--set", "epochs=1", "--set", "probe=false",
+        "--set", "seed=3")  # fmt: skip
+    record = load(tmp_path / "out" / "test_efficientnet-32-finetuned-3" / "val.safetensors")
+    expected = from_dict(
+        {"model": "test_efficientnet", "resolution": 32, "pretrained": "none", "epochs": 1,
+         "probe": False, "seed": 3}
+    )  # fmt: skip
+    assert record.config["settings"] == expected.as_dict()
+    assert record.config["method"] == "fine-tuned"
+    assert record.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "words_of_error"),
+    [("rate=1", "'rate' is not known"), ("lr=fast", "expected float"), ("lr=9", "0 to 1")],
+)
+def test_bad_settings(words, change, words_of_error):
+    with pytest.raises((ValueError, TypeError), match=words_of_error):
+        run(*words, "--set", change)
+
+
+def test_the_probe_becomes_the_head(stripes):
+    how = preprocessing("test_efficientnet", 32, pretrained=None)
+    pixels = decode(stripes, how, progress=False)
+    model = build("test_efficientnet", classes=3, pretrained=None)
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    rows = torch.arange(90)
+    nll = probe_head(model, pixels, rows[:60], rows[60:], device="cpu", progress=False)
+    logits = torch.from_numpy(predict(model, pixels, rows=range(60, 90), progress=False))
+    expected = torch.nn.functional.cross_entropy(logits, pixels.labels[60:90])
+    assert nll == pytest.approx(float(expected), abs=1e-4)
+    changed = {
+        name for name, each in model.state_dict().items() if not torch.equal(each, before[name])
+    }
+    assert changed == {"classifier.weight", "classifier.bias"}  # no statistic has moved
