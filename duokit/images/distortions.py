@@ -152,7 +152,7 @@ def _contrast(x: np.ndarray, kept: float, _: Draw) -> np.ndarray:
 
 def _pixelate(x: np.ndarray, kept: float, _: Draw) -> np.ndarray:
     picture = _picture(x)
-    width, height = (max(1, round(side * kept)) for side in picture.size)
+    width, height = (round(side * kept) for side in picture.size)
     coarse = picture.resize((width, height), Image.Resampling.BOX)
     return _values(coarse.resize(picture.size, Image.Resampling.BOX))
 

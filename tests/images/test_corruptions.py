@@ -137,6 +137,12 @@ def test_a_blur_leaves_one_colour_as_it_is(name, side):
     assert constant((10, 200, 90), side, name, 5).tolist() == [10, 200, 90]
 
 
+def test_fog_keeps_the_lightest_value():
+    # Clouds c from 0 to 1 over a grey g = 0.4, thickness 1: (g + c) * g / (g + 1).
+    foggy = numbers(corrupt(Image.new("RGB", (32, 32), (102,) * 3), "fog", 4, seed=0))
+    assert (foggy.min(), foggy.max()) == (29, 102)
+
+
 def test_noise_has_the_strength_of_its_severity():
     levels = numbers(corrupt(Image.new("RGB", (64, 64), (128,) * 3), "gaussian_noise", 3, seed=0))
     assert levels.std() == pytest.approx(0.08 * 255, rel=0.05)
@@ -151,7 +157,7 @@ def test_noise_has_the_strength_of_its_severity():
 def test_lengths_grow_with_a_large_picture():
     picture = photographs(112, 1)[0]
     twice = picture.resize((224, 224), Image.Resampling.BICUBIC)
-    for name in ("gaussian_blur", "defocus_blur"):
+    for name in ("gaussian_blur", "defocus_blur", "motion_blur"):
         small = numbers(corrupt(picture, name, 5, seed=0))
         large = corrupt(twice, name, 5, seed=0).resize((112, 112), Image.Resampling.BOX)
         change = np.abs(small - numbers(picture)).mean()
