@@ -10,15 +10,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-COMMANDS = (
-    "run",
-    "fit",
-    "evaluate",
-    "probe",
-    "finetune",
-    "records",
-    "doctor",
-)  # modules of duokit.cli
+# Modules of duokit.cli.
+COMMANDS = ("run", "fit", "evaluate", "probe", "finetune", "zoo", "records", "doctor")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from duokit.cli.probe import kept_splits, report
 from duokit.images import NAMES, load
 
 if TYPE_CHECKING:
+    from duokit.images import ImageSet, Splits
     from duokit.models.settings import FineTune
 
 
@@ -35,6 +36,12 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--download", action="store_true", help="fetch pictures if not found")
     parser.add_argument("--splits", type=Path, help="splits to use instead of drawing them")
     parser.add_argument("--out", type=Path, required=True, help="folder for the records")
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of a run that do not change its result."""
     parser.add_argument(
         "--runs", type=Path, default=Path("runs/finetune"),
         help="folder for checkpoints and weights (default: runs/finetune)",
@@ -46,38 +53,67 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--dtype", default="float16", choices=("float16", "float32"))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 after writing the records that were missing and printing what they hold."""
-    from duokit.logits import load as load_record
-    from duokit.logits import save
-    from duokit.models.transforms import preprocessing
-    from duokit.models.tuned import tuned_records
-
-    settings = _settings(arguments)
-    size = preprocessing(settings.model, settings.resolution, pretrained=settings.source).resolution
-    settings = settings.replace(resolution=size)
+    settings = settled(_settings(arguments))
     image_set = load(arguments.data, arguments.root, download=arguments.download)
     arguments.seed = settings.split_seed
-    splits = kept_splits(image_set, arguments)
+    make_records(image_set, kept_splits(image_set, arguments), settings, arguments)
+    return 0
+
+
+def settled(settings: FineTune) -> FineTune:
+    """Returns the settings with the resolution that the network will have."""
+    from duokit.models.transforms import preprocessing
+
+    how = preprocessing(settings.model, settings.resolution, pretrained=settings.source)
+    return settings.replace(resolution=how.resolution)
+
+
+def folder_name(settings: FineTune) -> str:
+    """Returns the name of the folder of the records, for settings that are settled."""
     bare = settings.model.replace(":", "-").replace("/", "-")
-    name = f"{bare}-{size}-finetuned-{settings.seed}"
+    return f"{bare}-{settings.resolution}-finetuned-{settings.seed}"
+
+
+def make_records(
+    image_set: ImageSet,
+    splits: Splits,
+    settings: FineTune,
+    arguments: argparse.Namespace,
+    *,
+    until: float | None = None,
+) -> None:
+    """Writes the records that are missing and prints what all of them hold.
+
+    Args:
+        image_set: pictures and labels.
+        splits: parts of the set.
+        settings: how to fine-tune, settled.
+        arguments: with `data`, `root`, `out`, `runs`, `cache`, `dtype`, `device`, `quiet`.
+        until: when to stop with a checkpoint, as for `duokit.models.finetune.fine_tune`.
+
+    Raises:
+        ValueError: records that are there were made with other settings or splits.
+    """
+    from duokit.logits import load as load_record
+    from duokit.logits import save
+    from duokit.models.tuned import tuned_records
+
+    name = folder_name(settings)
     parts = [part for part in splits.parts if part != "train"]
     paths = {part: arguments.out / name / f"{part}.safetensors" for part in parts}
-    kept = {part: load_record(path) for part, path in paths.items() if path.is_file()}
-    for part, record in kept.items():
-        if (record.config.get("settings"), record.split_checksum) != (
-            settings.as_dict(),
-            splits.checksum,
-        ):
+    found = {part: load_record(path) for part, path in paths.items() if path.is_file()}
+    for part, record in found.items():
+        ours = (settings.as_dict(), splits.checksum)
+        if (record.config.get("settings"), record.split_checksum) != ours:
             raise ValueError(
                 f"{paths[part]} was made with other settings or splits: choose another --out, "
                 "or remove the file"
             )
-    made = {}
-    if len(kept) < len(parts):
+    if len(found) < len(parts):
         made = tuned_records(
             image_set,
             splits,
@@ -87,13 +123,15 @@ def run(arguments: argparse.Namespace) -> int:
             dtype=arguments.dtype,
             command=command(arguments, settings),
             device=arguments.device,
+            until=until,
             progress=not arguments.quiet,
         )
+        for part in parts:
+            if part not in found:
+                found[part] = made[part]
+                save(made[part], paths[part])
     for part in parts:
-        if part not in kept:
-            save(made[part], paths[part])
-        report(paths[part], kept.get(part) or made[part])
-    return 0
+        report(paths[part], found[part])
 
 
 def command(arguments: argparse.Namespace, settings: FineTune) -> str:
@@ -103,7 +141,7 @@ def command(arguments: argparse.Namespace, settings: FineTune) -> str:
     plain = FineTune(settings.model).as_dict()
     words = ["duokit", "finetune", "--data", arguments.data]
     words += ["--root", "DATA"] if arguments.root is not None else []
-    words += ["--splits", "SPLITS"] if arguments.splits is not None else []
+    words += ["--splits", "SPLITS"] if getattr(arguments, "splits", None) is not None else []
     for name, value in settings.as_dict().items():
         if name == "model" or value != plain[name]:
             words += ["--set", f"{name}={_toml(value)}"]

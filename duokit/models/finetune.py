@@ -44,6 +44,7 @@ def fine_tune(
     val: torch.Tensor,
     folder: Path,
     device: str = "auto",
+    until: float | None = None,
     progress: bool = True,
 ) -> Progress:
     """Returns how the run went; the model has the weights of the epoch that was best on val.
@@ -62,9 +63,11 @@ def fine_tune(
         val: (m,) rows that choose the best epoch.
         folder: for checkpoint, best weights (safetensors) and metrics.jsonl.
         device: "auto", "cpu", "cuda", "mps".
+        until: when to stop with a checkpoint, in seconds of time.monotonic(); None for never.
         progress: whether to show a progress bar (on the error stream).
 
     Raises:
+        TimeoutError: it is `until`; the same call goes on from the checkpoint.
         ValueError: rows without a class, a label that the head lacks, or a folder in which a run
             with other settings lies.
         FloatingPointError: the loss is not finite any more; the text names step and images.
@@ -83,6 +86,8 @@ def fine_tune(
     done.micro_batch = done.micro_batch or settings.micro_batch or settings.batch
     net: nn.Module = torch.compile(model) if settings.compile else model  # type: ignore[assignment]
     net, optimiser = accelerator.prepare(net, optimiser)
+    alone = accelerator.num_processes == 1  # several would have to agree on the time
+
     with torch.random.fork_rng(), _Watch(schedule, done, accelerator, show=progress) as watch:
         while done.step < schedule.steps:
             net.train()
@@ -100,7 +105,8 @@ def fine_tune(
 
             done.step += 1
             ended = done.step % schedule.per_epoch == 0
-            save = ended or watch.due(settings.save_minutes)
+            late = until is not None and time.monotonic() >= until and alone
+            save = ended or late or watch.due(settings.save_minutes)
             if save or done.step % LOOK_EVERY == 0:
                 watch.look(pixels, train)
             if ended:
@@ -114,6 +120,8 @@ def fine_tune(
                 write_checkpoint(folder, settings, done, model, optimiser)
                 write_history(folder, done)
                 watch.saved()
+            if late and done.step < schedule.steps:
+                raise TimeoutError(f"out of time after step {done.step} of {schedule.steps}")
     accelerator.wait_for_everyone()
     accelerator.unwrap_model(net, keep_fp32_wrapper=False)  # no autocast from here on
     read_best(folder, model)

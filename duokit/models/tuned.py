@@ -36,6 +36,7 @@ def tuned_records(
     dtype: Literal["float16", "float32"] = "float16",
     command: str = "",
     device: str = "auto",
+    until: float | None = None,
     progress: bool = True,
 ) -> dict[str, Record]:
     """Returns one record a part but training, from a network fine-tuned on the training part.
@@ -52,9 +53,11 @@ def tuned_records(
         dtype: how logits are kept.
         command: the command to put into the records.
         device: "auto", "cpu", "cuda", "mps".
+        until: when to stop with a checkpoint, as for `fine_tune`.
         progress: whether to show progress bars (on the error stream).
 
     Raises:
+        TimeoutError: it is `until`; the same call goes on.
         ValueError: parts that lack "train" or "val", or as `build`, `linear_probe`, `fine_tune`.
     """
     missing = {"train", "val"} - set(splits.parts)
@@ -75,7 +78,7 @@ def tuned_records(
         probe_head(model, pixels, rows["train"], rows["val"], device=device, progress=progress)
     done = fine_tune(
         model, pixels, settings, train=rows["train"], val=rows["val"], folder=folder,
-        device=device, progress=progress,
+        device=device, until=until, progress=progress,
     )  # fmt: skip
     price = cost(settings.model, how.resolution, image_set.classes)
     config = {"command": command} | _provenance(settings, folder, done, device)

@@ -26,6 +26,8 @@ KERNEL_ENVIRONMENT = {
     "MPLBACKEND": None,  # let the kernel choose its own, or no figure is stored
 }
 
+START_TIMEOUT = 300  # seconds for a kernel to start: a busy machine may need more than 60
+
 
 class NotebookError(RuntimeError):
     """A notebook did not run to its end."""
@@ -98,6 +100,7 @@ def _run(
                 progress_bar=False,
                 cwd=cwd,
                 execution_timeout=timeout,
+                start_timeout=START_TIMEOUT,
             )
     except PapermillExecutionError as error:
         raise NotebookError(_where(source, partial, error, injected=bool(changed))) from error
