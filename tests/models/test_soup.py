@@ -239,6 +239,8 @@ def test_ingredients_of_another_start_are_refused():
         uniform_soup([start, tuned, other])
     with pytest.raises(ValueError, match="state 1 comes from another start than state 0"):
         greedy_soup([start, other], [1, 0], lambda soup: 1.0)
+    with pytest.raises(ValueError, match="state 0 comes from another start than state 1"):
+        greedy_soup([start, other], [0, 1], lambda soup: 1.0)
     assert greedy_soup([start, other], [1, 0], lambda soup: 1.0, least_cosine=-1).chosen == (0, 1)
     assert average([start, other])["w"].shape == (30, 30)
 
