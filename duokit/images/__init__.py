@@ -4,9 +4,11 @@ images = load("caltech101", root="101_ObjectCategories.tar")
 splits = default_splits(images, seed=0)
 save_splits(splits, "splits.json")
 images.open(images.rows(splits.parts["test"])[0])
+corrupted(images, "fog", 3).open(0)
 """
 
 from duokit.images.catalogue import NAMES, default_splits, load
+from duokit.images.corruptions import CORRUPTIONS, corrupt, corrupted
 from duokit.images.image_set import NO_CLASS, ImageSet
 from duokit.images.places import data_folder
 from duokit.images.splits import Splits, load_splits, make_splits, save_splits
@@ -22,4 +24,7 @@ __all__ = [
     "make_splits",
     "save_splits",
     "load_splits",
+    "CORRUPTIONS",
+    "corrupt",
+    "corrupted",
 ]
