@@ -155,9 +155,10 @@ class AsymmetricDuo(nn.Module):
             large, small = self.large(both[0]), self.small(both[1])
         for role, outputs in zip(ROLES, (large, small), strict=True):
             self._check(role, outputs)
-        if len(large) != len(small):
+        if large.shape[0] != small.shape[0]:  # len() would freeze the number in an export
             raise ValueError(
-                f"the large member was given {len(large)} pictures, the small one {len(small)}"
+                f"the large member was given {large.shape[0]} pictures, "
+                f"the small one {small.shape[0]}"
             )
         return self.weights[0] * large.float() + self.weights[1] * small.float()
 
