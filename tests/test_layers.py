@@ -31,6 +31,9 @@ LAYERS: dict[str, set[str] | None] = {
 }
 OPTIONAL = (
     "accelerate",
+    "laplace",
+    "onnx",
+    "onnxruntime",
     "timm",
     "torchvision",
     "elpv_dataset",

@@ -10,16 +10,31 @@ cost("tf_efficientnet_lite0", 96, classes=101).flops
 
 pixels = decode(images, preprocessing("tf_efficientnet_lite0", 96))
 fine_tune(model, pixels, FineTune("tf_efficientnet_lite0"), train=..., val=..., folder=...)
+AsymmetricDuo(large, small, weights, members=..., classes=101).predict(picture)
 """
 
+from duokit.models.baselines import (
+    View,
+    dropout_layers,
+    ensemble_logits,
+    mc_dropout,
+    standard_views,
+    test_time_augmentation,
+)
 from duokit.models.build import build, set_head, weights_tag
 from duokit.models.cost import Cost, cost, count
+from duokit.models.duo import AsymmetricDuo, Prediction
+from duokit.models.export import export_onnx, export_torch
 from duokit.models.finetune import fine_tune
 from duokit.models.inference import features, pick_device, predict
+from duokit.models.last_layer import LastLayerLaplace, last_layer_laplace
 from duokit.models.linear import Probe, linear_probe
+from duokit.models.member import Member
 from duokit.models.pixels import Pixels, decode
 from duokit.models.records import Recipe, probe_records
 from duokit.models.settings import FineTune, read_settings
+from duokit.models.soup import Soup, average, greedy_soup, reestimate_batchnorm, uniform_soup
+from duokit.models.speed import Speed, compare_speeds, measure_speed
 from duokit.models.transforms import Preprocessing, eval_transform, preprocessing
 from duokit.models.tuned import probe_head, tuned_records
 
@@ -47,4 +62,25 @@ __all__ = [
     "probe_head",
     "fine_tune",
     "tuned_records",
+    "average",
+    "uniform_soup",
+    "greedy_soup",
+    "reestimate_batchnorm",
+    "Soup",
+    "ensemble_logits",
+    "mc_dropout",
+    "dropout_layers",
+    "test_time_augmentation",
+    "standard_views",
+    "View",
+    "last_layer_laplace",
+    "LastLayerLaplace",
+    "AsymmetricDuo",
+    "Member",
+    "Prediction",
+    "export_torch",
+    "export_onnx",
+    "measure_speed",
+    "compare_speeds",
+    "Speed",
 ]

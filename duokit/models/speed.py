@@ -44,7 +44,7 @@ class Speed:
     threads: int
 
 
-def speed(
+def measure_speed(
     network: nn.Module,
     *inputs: torch.Tensor,
     rounds: int = 30,
@@ -79,7 +79,7 @@ def compare_speeds(
     Without gradients; whether with autocast is the caller's choice (call this inside it).
 
     Args:
-        calls: name -> (network, its inputs), as for `speed`.
+        calls: name -> (network, its inputs), as for `measure_speed`.
         rounds: in each, every network has its latency and its throughput measured once.
         warmup: calls of each network before the first clock starts.
         in_row: batches without waiting between, from which the throughput is taken.

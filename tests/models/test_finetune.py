@@ -309,8 +309,13 @@ def test_two_processes_give_the_result_of_one(pixels, tmp_path):
         assert ours["val_nll"] == pytest.approx(theirs["val_nll"], abs=1e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_bfloat16_is_undone_at_the_end(pixels, tmp_path):
-    model, _ = tune(pixels, tmp_path, replace(PLAIN, precision="bf16"))
+    model = make()
+    fine_tune(
+        model, pixels, replace(PLAIN, precision="bf16"), train=torch.arange(60),
+        val=torch.arange(60, 90), folder=tmp_path, device="cuda", progress=False,
+    )  # fmt: skip
     logits = predict(model, pixels, rows=range(3), progress=False)
     rounded = torch.from_numpy(logits).bfloat16().float().numpy()
     assert (logits != rounded).any()

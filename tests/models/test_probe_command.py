@@ -129,7 +129,7 @@ def test_given_splits_and_random_weights(words, tmp_path):
 
 def test_images_of_no_class_have_no_accuracy(tmp_path, capsys):
     record = load_one_without_classes()
-    probe._report(tmp_path / "ood.safetensors", record)
+    probe.report(tmp_path / "ood.safetensors", record)
     assert capsys.readouterr().out.endswith("ood.safetensors: 3 images\n")
 
 

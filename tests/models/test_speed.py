@@ -5,8 +5,8 @@ from collections import deque
 import pytest
 import torch
 
-from duokit.models import speed as module
-from duokit.models.speed import compare_speeds, speed
+import duokit.models.speed as module
+from duokit.models.speed import compare_speeds, measure_speed
 
 
 class World:
@@ -47,7 +47,7 @@ def world(monkeypatch):
 
 def test_the_clock_waits_for_the_device(world):
     job = Job(world, 4.0)
-    found = speed(job.train(), torch.zeros(8, 3, 2, 2), rounds=3, warmup=2, in_row=5)
+    found = measure_speed(job.train(), torch.zeros(8, 3, 2, 2), rounds=3, warmup=2, in_row=5)
     assert found.latency == found.low == found.high == 5.0  # 1 s to give, 4 s to compute
     assert found.images_per_second == pytest.approx(8 / 5)
     assert (found.batch, found.rounds, found.inputs) == (8, 3, ((8, 3, 2, 2),))
@@ -58,14 +58,14 @@ def test_the_clock_waits_for_the_device(world):
 
 def test_the_warm_up_does_not_count(world):
     job = Job(world, 1000.0, 1.0, 1.0, 1.0, 1.0)  # one slow call to begin with
-    assert speed(job, torch.zeros(1, 1), rounds=2, warmup=1, in_row=1).high == 2.0
+    assert measure_speed(job, torch.zeros(1, 1), rounds=2, warmup=1, in_row=1).high == 2.0
     assert world.queued == 0
 
 
 def test_the_quantiles_are_those_of_single_batches(world):
     # Each round is one call alone and one in a row; the latter take 9 s on the device.
     times = [value for alone in range(21) for value in (float(alone), 9.0)]
-    found = speed(Job(world, *times), torch.zeros(4, 1), rounds=21, warmup=0, in_row=1)
+    found = measure_speed(Job(world, *times), torch.zeros(4, 1), rounds=21, warmup=0, in_row=1)
     assert (found.low, found.latency, found.high) == pytest.approx((2.0, 11.0, 20.0))
     assert found.images_per_second == pytest.approx(4 / 10)
 
@@ -96,7 +96,7 @@ def test_networks_are_measured_in_turns(world):
 
 
 def test_a_real_network_takes_some_time(tiny):
-    found = speed(tiny, torch.zeros(2, 3, 8, 8), rounds=3, warmup=1, in_row=2)
+    found = measure_speed(tiny, torch.zeros(2, 3, 8, 8), rounds=3, warmup=1, in_row=2)
     assert 0 < found.low <= found.latency <= found.high
     assert found.images_per_second > 0
 
@@ -113,7 +113,7 @@ def test_a_real_network_takes_some_time(tiny):
 )
 def test_what_cannot_be_measured_is_refused(tiny, inputs, options, words):
     with pytest.raises(ValueError, match=words):
-        speed(tiny, *(torch.zeros(shape) for shape in inputs), **options)
+        measure_speed(tiny, *(torch.zeros(shape) for shape in inputs), **options)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
