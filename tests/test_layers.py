@@ -34,6 +34,7 @@ OPTIONAL = (
     "laplace",
     "onnx",
     "onnxruntime",
+    "optuna",
     "timm",
     "torchvision",
     "elpv_dataset",

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 # Modules of duokit.cli.
-COMMANDS = ("run", "fit", "evaluate", "probe", "finetune", "zoo", "records", "doctor")
+COMMANDS = ("run", "fit", "evaluate", "probe", "finetune", "sweep", "zoo", "records", "doctor")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

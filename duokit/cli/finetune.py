@@ -26,18 +26,29 @@ def register(subparsers: Any) -> None:
         "stopped goes on where it was; records that exist are kept, never replaced. Several GPUs: "
         "accelerate launch -m duokit finetune ...",
     )
+    add_settings(parser)
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds what says which network is trained, how, on which pictures, and where records go."""
     parser.add_argument("settings", type=Path, nargs="?", help="TOML file: name = value, a line")
     parser.add_argument(
         "--set", dest="changes", action="append", default=[], metavar="NAME=VALUE",
-        help='a setting, before those of the file: model="tf_efficientnet_lite0", lr=3e-5',
+        help='a setting, before those of the file, such as lr=3e-5 (default: none)',
     )  # fmt: skip
     parser.add_argument("--data", required=True, choices=NAMES, help="name of the data set")
-    parser.add_argument("--root", type=Path, help="folder or archive with the pictures")
-    parser.add_argument("--download", action="store_true", help="fetch pictures if not found")
-    parser.add_argument("--splits", type=Path, help="splits to use instead of drawing them")
+    parser.add_argument(
+        "--root", type=Path, help="folder or archive with the pictures (default: the usual places)"
+    )
+    parser.add_argument(
+        "--download", action="store_true", help="fetch pictures if not found (default: no)"
+    )
+    parser.add_argument(
+        "--splits", type=Path, help="file of splits to use (default: those in OUT, or new ones)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the records")
-    add_options(parser)
-    parser.set_defaults(run=run)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,18 +61,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--cache", type=Path, default=Path("runs/pixels"),
         help="folder that keeps decoded pictures (default: runs/pixels)",
     )  # fmt: skip
-    parser.add_argument("--dtype", default="float16", choices=("float16", "float32"))
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument(
+        "--dtype", default="float16", choices=("float16", "float32"),
+        help="how logits are kept (default: float16)",
+    )  # fmt: skip
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar (default: show it)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 after writing the records that were missing and printing what they hold."""
+    settings, image_set, splits = task(arguments)
+    make_records(image_set, splits, settings, arguments)
+    return 0
+
+
+def task(arguments: argparse.Namespace) -> tuple[FineTune, ImageSet, Splits]:
+    """Returns the settings, settled, the pictures and their parts that the words name."""
     settings = settled(_settings(arguments))
     image_set = load(arguments.data, arguments.root, download=arguments.download)
     arguments.seed = settings.split_seed
-    make_records(image_set, kept_splits(image_set, arguments), settings, arguments)
-    return 0
+    return settings, image_set, kept_splits(image_set, arguments)
 
 
 def settled(settings: FineTune) -> FineTune:
@@ -72,10 +92,10 @@ def settled(settings: FineTune) -> FineTune:
     return settings.replace(resolution=how.resolution)
 
 
-def folder_name(settings: FineTune) -> str:
+def folder_name(settings: FineTune, what: str = "finetuned") -> str:
     """Returns the name of the folder of the records, for settings that are settled."""
     bare = settings.model.replace(":", "-").replace("/", "-")
-    return f"{bare}-{settings.resolution}-finetuned-{settings.seed}"
+    return f"{bare}-{settings.resolution}-{what}-{settings.seed}"
 
 
 def make_records(
@@ -134,12 +154,12 @@ def make_records(
         report(paths[part], found[part])
 
 
-def command(arguments: argparse.Namespace, settings: FineTune) -> str:
+def command(arguments: argparse.Namespace, settings: FineTune, name: str = "finetune") -> str:
     """Returns the command that makes these records, with DATA and OUT in place of folders."""
     from duokit.models.settings import FineTune
 
     plain = FineTune(settings.model).as_dict()
-    words = ["duokit", "finetune", "--data", arguments.data]
+    words = ["duokit", name, "--data", arguments.data]
     words += ["--root", "DATA"] if arguments.root is not None else []
     words += ["--splits", "SPLITS"] if getattr(arguments, "splits", None) is not None else []
     for name, value in settings.as_dict().items():

@@ -36,15 +36,15 @@ def register(subparsers: Any) -> None:
         "--artifacts", type=Path, default=Path("book/artifacts"),
         help="folder with one folder of records a data set (default: book/artifacts)",
     )  # fmt: skip
-    parser.add_argument("--only", default="", help="only networks whose name contains this")
-    parser.add_argument("--make", action="store_true", help="make what is missing")
+    parser.add_argument("--only", help="only names that hold this (default: all)")
+    parser.add_argument("--make", action="store_true", help="make what is missing (default: no)")
     parser.add_argument(
         "--root", action="append", default=[], metavar="DATA=FOLDER",
-        help="where the pictures of a data set are; once for each",
+        help="where the pictures of a data set are; once for each (default: the usual places)",
     )  # fmt: skip
-    parser.add_argument("--download", action="store_true", help="fetch pictures if not found")
+    parser.add_argument("--download", action="store_true", help="fetch pictures (default: no)")
     parser.add_argument(
-        "--budget-minutes", type=float, help="stop with a checkpoint after so many minutes"
+        "--budget-minutes", type=float, help="stop with a checkpoint after so long (default: never)"
     )
     add_options(parser)
     parser.set_defaults(run=run)
@@ -85,7 +85,7 @@ class Wanted:
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 when nothing is missing (any more), 1 when the budget ended before that."""
-    wanted = [each for each in read_zoo(arguments.zoo) if arguments.only in each.name]
+    wanted = [each for each in read_zoo(arguments.zoo) if (arguments.only or "") in each.name]
     if not wanted:
         raise ValueError(f"{arguments.zoo} has no network whose name contains {arguments.only!r}")
     if arguments.make:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,7 @@ def fine_tune(
     folder: Path,
     device: str = "auto",
     until: float | None = None,
+    after_epoch: Callable[[Progress], None] | None = None,
     progress: bool = True,
 ) -> Progress:
     """Returns how the run went; the model has the weights of the epoch that was best on val.
@@ -64,6 +66,7 @@ def fine_tune(
         folder: for checkpoint, best weights (safetensors) and metrics.jsonl.
         device: "auto", "cpu", "cuda", "mps".
         until: when to stop with a checkpoint, in seconds of time.monotonic(); None for never.
+        after_epoch: called after each epoch's checkpoint; what it raises ends the run.
         progress: whether to show a progress bar (on the error stream).
 
     Raises:
@@ -110,7 +113,7 @@ def fine_tune(
             if save or done.step % LOOK_EVERY == 0:
                 watch.look(pixels, train)
             if ended:
-                scores = _scores(_logits(model, pixels, val, accelerator), pixels.labels[val])
+                scores = val_scores(_logits(model, pixels, val, accelerator), pixels.labels[val])
                 watch.end_epoch(scores)
                 if scores[settings.select] > done.best:
                     done.best, done.best_epoch = scores[settings.select], len(done.history)
@@ -120,6 +123,8 @@ def fine_tune(
                 write_checkpoint(folder, settings, done, model, optimiser)
                 write_history(folder, done)
                 watch.saved()
+            if ended and after_epoch is not None:
+                after_epoch(done)
             if late and done.step < schedule.steps:
                 raise TimeoutError(f"out of time after step {done.step} of {schedule.steps}")
     accelerator.wait_for_everyone()
@@ -209,8 +214,13 @@ def _logits(
     return gathered[: len(rows)].cpu()
 
 
-def _scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    """Returns accuracy, macro F1 and NLL."""
+def val_scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """Returns "accuracy", "macro_f1" and "nll" (nats): what val can choose by, and what is kept.
+
+    Args:
+        logits: (m, k) on the CPU.
+        labels: (m,) int64.
+    """
     from sklearn.metrics import f1_score
 
     chosen = logits.argmax(1)

@@ -68,11 +68,15 @@ def commands():
     return found.choices
 
 
+COMMANDS = ("run", "fit", "evaluate", "finetune", "sweep", "soup", "zoo", "list", "doctor")
+
+
 def test_every_command_is_there():
-    assert set(commands()) == {"run", "fit", "evaluate", "probe", "list", "doctor"}
+    training = {"probe", "finetune", "sweep", "soup", "zoo"}
+    assert set(commands()) == training | {"run", "fit", "evaluate", "list", "doctor"}
 
 
-@pytest.mark.parametrize("command", ["run", "fit", "evaluate", "list", "doctor"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_says_what_it_is_and_its_default(command):
     for action in commands()[command]._actions:
         if isinstance(action, argparse._HelpAction):
