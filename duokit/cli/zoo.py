@@ -63,9 +63,14 @@ class Wanted:
     settings: FineTune
 
     @property
+    def folder(self) -> str:
+        """Where the networks of the data set lie together, apart from its linear probes."""
+        return f"{self.data}-finetuned"
+
+    @property
     def name(self) -> str:
-        """Data set and folder of the records: caltech101/MODEL-PIXELS-finetuned-SEED."""
-        return f"{self.data}/{folder_name(self.settings)}"
+        """Folder of the records: caltech101-finetuned/MODEL-PIXELS-finetuned-SEED."""
+        return f"{self.folder}/{folder_name(self.settings)}"
 
     def parts(self, artifacts: Path) -> list[str]:
         """Returns the names of the records that are there."""
@@ -178,7 +183,7 @@ def _make(wanted: list[Wanted], arguments: argparse.Namespace) -> None:
         given = argparse.Namespace(
             **vars(arguments) | {"data": each.data, "root": roots.get(each.data), "splits": None}
         )
-        given.out, given.seed = arguments.artifacts / each.data, each.settings.split_seed
+        given.out, given.seed = arguments.artifacts / each.folder, each.settings.split_seed
         splits = kept_splits(sets[each.data], given)
         try:
             make_records(sets[each.data], splits, each.settings, given, until=until)

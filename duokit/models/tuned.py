@@ -21,7 +21,7 @@ from duokit.models.finetune import fine_tune
 from duokit.models.inference import features, pick_device, predict
 from duokit.models.linear import linear_probe, nll
 from duokit.models.pixels import Pixels, decode
-from duokit.models.records import rounded
+from duokit.models.records import Recipe, rounded
 from duokit.models.settings import FineTune
 from duokit.models.transforms import preprocessing
 
@@ -171,6 +171,7 @@ def network_records(
     gpu = pick_device(device).type == "cuda"
     config = config | {
         "settings": settings.as_dict(),
+        "weights_sha256": Recipe(settings.model, how.resolution, settings.source).weights_sha256,
         "machine": torch.cuda.get_device_name() if gpu else f"CPU, {platform.machine()}",
         "preprocessing": how.as_dict(),
         "protocol": splits.protocol,

@@ -10,7 +10,7 @@ from duokit.cli.zoo import read_zoo
 from duokit.logits import load
 
 pytest.importorskip("timm")
-NAME = "digits/test_efficientnet-32-finetuned-"
+NAME = "digits-finetuned/test_efficientnet-32-finetuned-"
 TOML = """
 [defaults]
 epochs = 1
