@@ -14,9 +14,9 @@ NOTEBOOKS = sorted((ROOT / "book" / "notebooks").glob("*.ipynb"))
 LINES = 8
 METADATA_OF_A_RUN = {"papermill", "execution", "widgets"}
 FIGURES = ("image/png", "image/svg+xml", "image/jpeg")
-# A path of somebody's machine: a home folder, a drive, or a file URL.
+# A path of somebody's machine: this checkout, a home folder, a drive, or a file URL.
 ABSOLUTE = re.compile(
-    r"(?:/home/|/Users/|/root/|/tmp/|/work/|/content/|[A-Z]:\\\\?[A-Za-z]|file://)"
+    rf"(?:{re.escape(str(ROOT))}|/home/|/Users/|/root/|/tmp/|/content/|[A-Z]:\\\\?[A-Za-z]|file://)"
 )
 
 

@@ -56,7 +56,6 @@ def intervals(
     Source: Efron 1979.
     """
     names = list(METRICS if metrics is None else metrics)
-    names = list(METRICS if metrics is None else metrics)
     _check(scores, baseline, names, resamples, level)
     given = [scores] if baseline is None else [scores, baseline]
     drawn = resampled([Weighted(s, names) for s in given], names, resamples=resamples, seed=seed)
