@@ -13,7 +13,7 @@ from duokit.images import NAMES, load
 
 if TYPE_CHECKING:
     from duokit.images import ImageSet, Splits
-    from duokit.models.settings import FineTune
+    from duokit.models.tuning.settings import FineTune
 
 
 def register(subparsers: Any) -> None:
@@ -113,14 +113,14 @@ def make_records(
         splits: parts of the set.
         settings: how to fine-tune, settled.
         arguments: with `data`, `root`, `out`, `runs`, `cache`, `dtype`, `device`, `quiet`.
-        until: when to stop with a checkpoint, as for `duokit.models.finetune.fine_tune`.
+        until: when to stop with a checkpoint, as for `duokit.models.tuning.finetune.fine_tune`.
 
     Raises:
         ValueError: records that are there were made with other settings or splits.
     """
     from duokit.logits import load as load_record
     from duokit.logits import save
-    from duokit.models.tuned import tuned_records
+    from duokit.models.tuning.tuned import tuned_records
 
     name = folder_name(settings)
     parts = [part for part in splits.parts if part != "train"]
@@ -156,7 +156,7 @@ def make_records(
 
 def command(arguments: argparse.Namespace, settings: FineTune, name: str = "finetune") -> str:
     """Returns the command that makes these records, with DATA and OUT in place of folders."""
-    from duokit.models.settings import FineTune
+    from duokit.models.tuning.settings import FineTune
 
     plain = FineTune(settings.model).as_dict()
     words = ["duokit", name, "--data", arguments.data]
@@ -178,7 +178,7 @@ def _toml(value: Any) -> str:
 
 def _settings(arguments: argparse.Namespace) -> FineTune:
     """Returns the settings of the file, changed by those of the command line."""
-    from duokit.models.settings import from_dict, read_settings
+    from duokit.models.tuning.settings import from_dict, read_settings
 
     changes: dict[str, Any] = {}
     for text in arguments.changes:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import torch
 
     from duokit.images import ImageSet
-    from duokit.models.settings import FineTune
-    from duokit.models.soup import Soup
-    from duokit.models.tuned import Start
+    from duokit.models.tuning.settings import FineTune
+    from duokit.models.tuning.soup import Soup
+    from duokit.models.tuning.tuned import Start
 
 BATCH = 128  # images from which BatchNorm statistics are re-estimated at a time
 
@@ -60,8 +60,8 @@ def register(subparsers: Any) -> None:
 
 def run_sweep(arguments: argparse.Namespace) -> int:
     """Returns 0 after the last trial and printing what each reached."""
-    from duokit.models.sweep import Space, sweep
-    from duokit.models.tuned import prepare
+    from duokit.models.tuning.sweep import Space, sweep
+    from duokit.models.tuning.tuned import prepare
 
     settings, image_set, splits = task(arguments)
     space = Space(tuple(arguments.lr), tuple(arguments.weight_decay), arguments.draw_seed)
@@ -86,9 +86,9 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 def run_soup(arguments: argparse.Namespace) -> int:
     """Returns 0 after writing the records and printing what they hold."""
     from duokit.logits import save
-    from duokit.models.soup import reestimate_batchnorm
-    from duokit.models.sweep import ingredients
-    from duokit.models.tuned import network_records, prepare
+    from duokit.models.tuning.soup import reestimate_batchnorm
+    from duokit.models.tuning.sweep import ingredients
+    from duokit.models.tuning.tuned import network_records, prepare
 
     settings, image_set, splits = task(arguments)
     where = {"device": arguments.device, "progress": not arguments.quiet}
@@ -141,9 +141,9 @@ def _soup(
     """Returns what is made of the ingredients, the best of which comes first."""
     import torch
 
-    from duokit.models.finetune import val_scores
+    from duokit.models.tuning.finetune import val_scores
     from duokit.models.inference import pick_device, predict
-    from duokit.models.soup import Soup, greedy_soup, reestimate_batchnorm, uniform_soup
+    from duokit.models.tuning.soup import Soup, greedy_soup, reestimate_batchnorm, uniform_soup
 
     start.model.to(pick_device(device))
 

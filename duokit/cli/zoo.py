@@ -16,7 +16,7 @@ from duokit.images import NAMES, load
 if TYPE_CHECKING:
     import pandas as pd
 
-    from duokit.models.settings import FineTune
+    from duokit.models.tuning.settings import FineTune
 
 
 def register(subparsers: Any) -> None:
@@ -105,7 +105,7 @@ def read_zoo(path: Path) -> list[Wanted]:
     """Returns the networks of a zoo file, one for each seed, in its order.
 
     Each [[network]] holds `data`, `seeds` (a list; [0] if not given) and settings of
-    `duokit.models.settings.FineTune`; a [defaults] table holds settings for all of them.
+    `duokit.models.tuning.settings.FineTune`; a [defaults] table holds settings for all of them.
 
     Args:
         path: TOML file.
@@ -115,7 +115,7 @@ def read_zoo(path: Path) -> list[Wanted]:
         ValueError: no TOML, an unknown data set or setting, or the same network twice.
         TypeError: a setting of another type.
     """
-    from duokit.models.settings import from_dict
+    from duokit.models.tuning.settings import from_dict
 
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -25,18 +25,18 @@ from duokit.models.build import build, set_head, weights_tag
 from duokit.models.cost import Cost, cost, count
 from duokit.models.duo import AsymmetricDuo, Prediction
 from duokit.models.export import export_onnx, export_torch
-from duokit.models.finetune import fine_tune
+from duokit.models.tuning.finetune import fine_tune
 from duokit.models.inference import features, pick_device, predict
 from duokit.models.last_layer import LastLayerLaplace, last_layer_laplace
 from duokit.models.linear import Probe, linear_probe
 from duokit.models.member import Member
 from duokit.models.pixels import Pixels, decode
 from duokit.models.records import Recipe, probe_records
-from duokit.models.settings import FineTune, read_settings
-from duokit.models.soup import Soup, average, greedy_soup, reestimate_batchnorm, uniform_soup
+from duokit.models.tuning.settings import FineTune, read_settings
+from duokit.models.tuning.soup import Soup, average, greedy_soup, reestimate_batchnorm, uniform_soup
 from duokit.models.speed import Speed, compare_speeds, measure_speed
 from duokit.models.transforms import Preprocessing, eval_transform, preprocessing
-from duokit.models.tuned import probe_head, tuned_records
+from duokit.models.tuning.tuned import probe_head, tuned_records
 
 __all__ = [
     "build",

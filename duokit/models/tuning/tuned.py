@@ -15,14 +15,14 @@ from torch import nn
 from duokit.images import ImageSet, Splits
 from duokit.logits import Record, make_record
 from duokit.models.build import build, head, set_head, weights_tag
-from duokit.models.checkpoint import BEST, LAST
+from duokit.models.tuning.checkpoint import BEST, LAST
 from duokit.models.cost import cost
-from duokit.models.finetune import fine_tune
+from duokit.models.tuning.finetune import fine_tune
 from duokit.models.inference import features, pick_device, predict
 from duokit.models.linear import linear_probe, nll
 from duokit.models.pixels import Pixels, decode
 from duokit.models.records import Recipe, rounded
-from duokit.models.settings import FineTune
+from duokit.models.tuning.settings import FineTune
 from duokit.models.transforms import preprocessing
 
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from duokit.models.schedule import Schedule
-from duokit.models.settings import FineTune, from_dict, read_settings
+from duokit.models.tuning.schedule import Schedule
+from duokit.models.tuning.settings import FineTune, from_dict, read_settings
 
 
 def test_a_file_gives_its_values_and_the_defaults(tmp_path):

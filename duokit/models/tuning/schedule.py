@@ -13,8 +13,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from duokit.models.augment import Draws, draw
-from duokit.models.settings import FineTune
+from duokit.models.tuning.augment import Draws, draw
+from duokit.models.tuning.settings import FineTune
 
 FIRST_RATE = 0.1  # of the largest learning rate, at the first step of the warm-up
 

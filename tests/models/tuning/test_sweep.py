@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import duokit.models.finetune as loop
-import duokit.models.sweep as module
-from duokit.models.checkpoint import BEST
-from duokit.models.sweep import JOURNAL, Space, ingredients, results, sweep
-from tests.models.test_finetune import PLAIN, Killed, make, pixels, tune, weights  # noqa: F401
+import duokit.models.tuning.finetune as loop
+import duokit.models.tuning.sweep as module
+from duokit.models.tuning.checkpoint import BEST
+from duokit.models.tuning.sweep import JOURNAL, Space, ingredients, results, sweep
+from tests.models.tuning.test_finetune import PLAIN, Killed, make, pixels, tune, weights  # noqa: F401
 
 WIDE = Space(lr=(1e-4, 1e-1))
 SHORT = replace(PLAIN, epochs=2)

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-import duokit.models.finetune as module
+import duokit.models.tuning.finetune as module
 from duokit.models import predict
-from duokit.models.checkpoint import BEST, HISTORY, LAST
-from duokit.models.finetune import fine_tune
+from duokit.models.tuning.checkpoint import BEST, HISTORY, LAST
+from duokit.models.tuning.finetune import fine_tune
 from duokit.models.pixels import Pixels, decode
-from duokit.models.schedule import Schedule
-from duokit.models.settings import FineTune
+from duokit.models.tuning.schedule import Schedule
+from duokit.models.tuning.settings import FineTune
 from duokit.models.transforms import Preprocessing
 from tests.models.conftest import Tiny
 
@@ -277,10 +277,10 @@ def test_two_processes_give_the_result_of_one(pixels, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, torch\n"
-        f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[3])!r})\n"
         "from dataclasses import replace\n"
         "from pathlib import Path\n"
-        "from tests.models.test_finetune import HOW, PLAIN, Normed, make, tune, weights\n"
+        "from tests.models.tuning.test_finetune import HOW, PLAIN, Normed, make, tune, weights\n"
         "from duokit.models.pixels import Pixels\n"
         "stored = torch.load(sys.argv[1], weights_only=True)\n"
         "pixels = Pixels(stored['values'], stored['labels'], tuple(stored['ids']), HOW)\n"

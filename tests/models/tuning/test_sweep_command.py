@@ -11,9 +11,9 @@ from duokit.cli import sweep
 from duokit.images import load as load_images
 from duokit.logits import load
 from duokit.models import build, predict, preprocessing, reestimate_batchnorm, uniform_soup
-from duokit.models.checkpoint import BEST
+from duokit.models.tuning.checkpoint import BEST
 from duokit.models.pixels import decode
-from tests.models.test_finetune_command import words  # noqa: F401
+from tests.models.tuning.test_finetune_command import words  # noqa: F401
 
 pytestmark = pytest.mark.filterwarnings("ignore:the best strength")
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from duokit.logits.files import write_whole
-from duokit.models.settings import FineTune
+from duokit.models.tuning.settings import FineTune
 
 LAST, BEST, HISTORY = "last.pt", "best.safetensors", "metrics.jsonl"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from duokit.models.soup import (
+from duokit.models.tuning.soup import (
     Soup,
     average,
     greedy_soup,

@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from duokit.models.augment import augment
+from duokit.models.tuning.augment import augment
 from duokit.models.build import head
-from duokit.models.checkpoint import (
+from duokit.models.tuning.checkpoint import (
     Progress,
     read_best,
     read_checkpoint,
@@ -27,8 +27,8 @@ from duokit.models.checkpoint import (
 )
 from duokit.models.inference import pick_device
 from duokit.models.pixels import Pixels
-from duokit.models.schedule import Schedule
-from duokit.models.settings import FineTune
+from duokit.models.tuning.schedule import Schedule
+from duokit.models.tuning.settings import FineTune
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from duokit.models.checkpoint import BEST, LAST, Progress
-from duokit.models.finetune import fine_tune
+from duokit.models.tuning.checkpoint import BEST, LAST, Progress
+from duokit.models.tuning.finetune import fine_tune
 from duokit.models.pixels import Pixels
-from duokit.models.settings import FineTune
+from duokit.models.tuning.settings import FineTune
 
 if TYPE_CHECKING:
     from optuna import Study

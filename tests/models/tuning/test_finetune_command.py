@@ -14,10 +14,10 @@ from duokit.cli import finetune
 from duokit.images import load as load_images
 from duokit.logits import load
 from duokit.models import build, predict, preprocessing
-from duokit.models.checkpoint import BEST, LAST
+from duokit.models.tuning.checkpoint import BEST, LAST
 from duokit.models.pixels import decode
-from duokit.models.settings import from_dict
-from duokit.models.tuned import probe_head
+from duokit.models.tuning.settings import from_dict
+from duokit.models.tuning.tuned import probe_head
 
 # A random network knows little, and the strongest penalty is best.
 pytestmark = pytest.mark.filterwarnings("ignore:the best strength")
