@@ -35,6 +35,8 @@ OPTIONAL = (
     "onnx",
     "onnxruntime",
     "optuna",
+    "ray",
+    "tensorboard",
     "timm",
     "torchvision",
     "elpv_dataset",
