@@ -8,10 +8,10 @@ corrupted(images, "fog", 3).open(0)
 """
 
 from duokit.images.catalogue import NAMES, default_splits, load
-from duokit.images.corruptions import CORRUPTIONS, corrupt, corrupted
+from duokit.images.corruptions import CORRUPTIONS, corrupt, corrupted, with_shifted_copies
 from duokit.images.image_set import NO_CLASS, ImageSet
 from duokit.images.places import data_folder
-from duokit.images.splits import Splits, load_splits, make_splits, save_splits
+from duokit.images.splits import Splits, fold_splits, load_splits, make_splits, save_splits
 
 __all__ = [
     "NAMES",
@@ -22,9 +22,11 @@ __all__ = [
     "Splits",
     "default_splits",
     "make_splits",
+    "fold_splits",
     "save_splits",
     "load_splits",
     "CORRUPTIONS",
     "corrupt",
     "corrupted",
+    "with_shifted_copies",
 ]

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from types import ModuleType
 
-from duokit.images import caltech101, digits, elpv, fashion_mnist, folder
+from duokit.images import (
+    caltech101,
+    digits,
+    elpv,
+    fashion_mnist,
+    fashion_mnist_c,
+    folder,
+)
 from duokit.images.image_set import ImageSet
 from duokit.images.splits import Splits
 
 _MODULES: dict[str, ModuleType] = {
-    module.NAME: module for module in (caltech101, fashion_mnist, elpv, digits, folder)
+    module.NAME: module
+    for module in (caltech101, fashion_mnist, fashion_mnist_c, elpv, digits, folder)
 }
 _LOADERS = {
     caltech101.NAME: caltech101.load_caltech101,
     fashion_mnist.NAME: fashion_mnist.load_fashion_mnist,
+    fashion_mnist_c.NAME: fashion_mnist_c.load_fashion_mnist_c,
     elpv.NAME: elpv.load_elpv,
     digits.NAME: digits.load_digits,
     folder.NAME: folder.load_folder,
@@ -40,12 +50,25 @@ def load(name: str, root: str | Path | None = None, *, download: bool = False) -
     return _LOADERS[name](root, download=download)
 
 
-def default_splits(image_set: ImageSet, *, seed: int = 0) -> Splits:
+def default_splits(image_set: ImageSet, *, seed: int = 0, fold: int | None = None) -> Splits:
     """Returns the splits of a data set by its own protocol.
 
     Args:
         image_set: what `load` returned.
         seed: seed of the draw.
+        fold: which of five folds is test, from 0, for "elpv" and "folder"; other sets have none.
+
+    Raises:
+        ValueError: no such fold, or a set without folds.
     """
-    splits: Splits = _MODULES[image_set.loader].default_splits(image_set, seed=seed)
+    module = _MODULES[image_set.loader]
+    folded = [
+        name
+        for name, each in _MODULES.items()
+        if "fold" in inspect.signature(each.default_splits).parameters
+    ]
+    if fold is not None and image_set.loader not in folded:
+        raise ValueError(f"{image_set.name} has no folds; those that have: {', '.join(folded)}")
+    options = {} if fold is None else {"fold": fold}
+    splits: Splits = module.default_splits(image_set, seed=seed, **options)
     return splits

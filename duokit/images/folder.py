@@ -9,7 +9,7 @@ import numpy as np
 from duokit.images.image_set import ImageSet
 from duokit.images.places import candidates
 from duokit.images.reading import SUFFIXES, Files
-from duokit.images.splits import Splits, make_splits
+from duokit.images.splits import Splits, fold_splits, make_splits
 
 NAME = "folder"
 HIDDEN = (".", "__")  # "__MACOSX" comes with archives made on a Mac
@@ -93,6 +93,17 @@ def list_pictures(base: Path, names: tuple[str, ...]) -> tuple[tuple[str, ...], 
     return tuple(ids), np.array(labels, dtype=np.int64)
 
 
-def default_splits(image_set: ImageSet, *, seed: int = 0) -> Splits:
-    """Returns 60 % of each class for training, 15 % for val and the rest for test."""
+def default_splits(image_set: ImageSet, *, seed: int = 0, fold: int | None = None) -> Splits:
+    """Returns 60 % of each class for training, 15 % for val, the rest for test; or one of 5 folds.
+
+    Args:
+        image_set: pictures and labels.
+        seed: seed of the draw.
+        fold: which of five folds is test, from 0; none of them if not given.
+
+    Raises:
+        ValueError: a class with fewer than two images (five for folds), or no such fold.
+    """
+    if fold is not None:
+        return fold_splits(image_set, fold, seed=seed)
     return make_splits(image_set, train=0.6, val=0.15, seed=seed)

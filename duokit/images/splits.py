@@ -14,6 +14,7 @@ import numpy as np
 from duokit.images.image_set import NO_CLASS, ImageSet
 
 PARTS = ("train", "val", "test")
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,56 @@ def make_splits(
     whole |= {name: tuple(ids) for name, ids in (extra or {}).items()}
     rest = "the rest" if fixed is None else "as published"
     words = protocol or f"train {_words(train)}, val {_words(val)}, test {rest}"
+    return Splits(image_set.name, words, seed, whole)
+
+
+def fold_splits(
+    image_set: ImageSet,
+    fold: int,
+    *,
+    folds: int = FOLDS,
+    seed: int,
+    within: Iterable[str] | None = None,
+    extra: Mapping[str, Iterable[str]] | None = None,
+    whose: str = "images",
+) -> Splits:
+    """Returns one of the splits of a cross-validation: over all of them, each image is test once.
+
+    Each class is shuffled as in `make_splits` and dealt to the folds one by one. Test is this fold,
+    val the next one (after the last comes the first), training all the others.
+
+    Args:
+        image_set: images and labels; those without a class (label -1) are left out.
+        fold: which fold is test, from 0.
+        folds: how many there are, 3 or more.
+        seed: seed of the shuffles, 0 or more.
+        within: ids to draw from; all images of the set if not given.
+        extra: further parts, whole: name -> ids.
+        whose: what the images are called in the words of the protocol.
+
+    Raises:
+        ValueError: fewer than three folds, another fold, or a class with fewer images than folds.
+    """
+    if folds < 3 or not 0 <= fold < folds:
+        raise ValueError(
+            f"fold is {fold} of {folds}; expected a fold from 0 to {folds - 1}, and 3 or more folds"
+        )
+    rows = image_set.rows(sorted(image_set.ids if within is None else within))
+    parts: dict[str, list[str]] = {name: [] for name in PARTS}
+    for label, class_name in enumerate(image_set.class_names):
+        names = np.array([image_set.ids[row] for row in rows[image_set.labels[rows] == label]])
+        if len(names) < folds:
+            raise ValueError(
+                f"class {class_name!r} of {image_set.name} has {len(names)} images, fewer than the "
+                f"{folds} folds: add images, or leave the class out"
+            )
+        order = names[_generator(seed, class_name).permutation(len(names))]
+        place = (np.arange(len(names)) - fold) % folds  # 0: test, 1: val
+        for part, chosen in (("test", place == 0), ("val", place == 1), ("train", place > 1)):
+            parts[part] += order[chosen].tolist()
+    whole = {name: tuple(ids) for name, ids in parts.items()}
+    whole |= {name: tuple(ids) for name, ids in (extra or {}).items()}
+    words = f"fold {fold} of {folds} of the {whose} is test, the next val, the others train"
     return Splits(image_set.name, words, seed, whole)
 
 

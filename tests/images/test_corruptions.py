@@ -1,6 +1,7 @@
 """Corruptions: seeded by id, stronger at each severity, the size and the mode kept."""
 
 import pickle
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,7 +11,13 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
 from duokit.images import ImageSet, default_splits
-from duokit.images.corruptions import CORRUPTIONS, SEVERITIES, corrupt, corrupted
+from duokit.images.corruptions import (
+    CORRUPTIONS,
+    SEVERITIES,
+    corrupt,
+    corrupted,
+    with_shifted_copies,
+)
 from duokit.images.reading import Pixels
 
 DRAWN = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "motion_blur", "fog")
@@ -246,3 +253,38 @@ def test_the_reader_can_be_sent_to_a_worker():
     read = corrupted(image_set(), "motion_blur", 2, seed=1).read
     sent = pickle.loads(pickle.dumps(read))  # noqa: S301 -- what a DataLoader does with it
     assert np.array_equal(numbers(sent(7)), numbers(read(7)))
+
+
+def test_copies_are_the_pictures_of_the_corrupted_sets():
+    images = image_set()
+    chosen = images.ids[3:12]
+    wider = with_shifted_copies(images, chosen, seed=4)
+    assert wider.name == "twenty_c"
+    assert wider.ids[:20] == images.ids
+    assert len(wider) == 20 + 5 * 9
+    kinds = set()
+    for row in range(20, len(wider)):
+        name = wider.ids[row]
+        kind, severity = wider.columns.loc[name, ["corruption", "severity"]]
+        old = name.removesuffix(f"+{kind}-{severity}")
+        assert old in chosen
+        same = corrupted(images, kind, severity, seed=4)
+        where = images.rows([old])[0]
+        assert np.array_equal(numbers(wider.open(row)), numbers(same.open(where)))
+        assert wider.labels[row] == images.labels[where]
+        assert wider.columns.loc[name, "row"] == where
+        kinds.add((old, kind))
+    assert len(kinds) == 9  # one corruption a picture, at all severities
+    assert np.array_equal(numbers(wider.open(5)), numbers(images.open(5)))
+
+
+def test_the_corruption_of_a_copy_depends_on_seed_and_id_alone():
+    images = image_set()
+    some = with_shifted_copies(images, images.ids[:2]).ids[20:]
+    assert set(some) <= set(with_shifted_copies(images, images.ids).ids)
+    assert set(some) != set(with_shifted_copies(images, images.ids[:2], seed=1).ids[20:])
+    many = replace(images, ids=tuple(f"x{row:04d}" for row in range(20)), columns=pd.DataFrame())
+    kinds = with_shifted_copies(many, many.ids).columns["corruption"]
+    assert len(set(kinds) - {""}) > 6
+    with pytest.raises(ValueError, match="seed is -1"):
+        with_shifted_copies(images, images.ids, seed=-1)

@@ -54,6 +54,16 @@ def test_the_other_cell_type_is_the_shift(images):
         elpv.default_splits(images, cell_type="tile")
 
 
+def test_every_cell_is_a_test_cell_once(images):
+    every = [default_splits(images, fold=fold) for fold in range(5)]
+    tested = [name for splits in every for name in splits.parts["test"]]
+    types = images.columns["cell_type"]
+    assert sorted(tested) == sorted(types.index[types == "poly"])
+    assert len({splits.parts["shifted"] for splits in every}) == 1
+    assert len(every[0].parts["shifted"]) == 1074
+    assert every[2].protocol.startswith("fold 2 of 5 of the poly cells is test")
+
+
 def test_a_folder_serves_as_well_and_a_bad_table_is_refused(tmp_path):
     (tmp_path / "images").mkdir()
     shutil.copy(PACKAGE / "images" / "cell0001.png", tmp_path / "images")

@@ -71,3 +71,17 @@ def test_download_asks_torchvision(fashion_folder, tmp_path, monkeypatch):
     (tmp_path / "other").mkdir()
     with pytest.raises(FileNotFoundError, match="Error downloading"):
         load("fashion_mnist", tmp_path / "other", download=True)
+
+
+def test_the_shifted_parts_are_the_test_pictures_corrupted(fashion_folder, monkeypatch):
+    monkeypatch.setattr(fashion_mnist, "VAL", 2)
+    images = load("fashion_mnist_c", fashion_folder)
+    splits = default_splits(images, seed=1)
+    plain = default_splits(load("fashion_mnist", fashion_folder), seed=1)
+    for part in ("train", "val", "test"):
+        assert splits.parts[part] == plain.parts[part]
+    for severity in range(1, 6):
+        part = splits.parts[f"shifted-{severity}"]
+        assert [name.split("+")[0] for name in part] == list(plain.parts["test"])
+        assert all(name.endswith(f"-{severity}") for name in part)
+    assert images.open(len(images) - 1).size == (28, 28)

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duokit.images import ImageSet, Splits, load_splits, make_splits, save_splits
+from duokit.images import (
+    ImageSet,
+    Splits,
+    default_splits,
+    fold_splits,
+    load,
+    load_splits,
+    make_splits,
+    save_splits,
+)
 
 COUNTS = st.dictionaries(
     st.text("abcdef", min_size=1, max_size=3), st.integers(2, 90), min_size=1, max_size=6
@@ -145,3 +154,34 @@ def test_a_changed_or_broken_file_is_refused(tmp_path):
             load_splits(path)
     with pytest.raises(FileNotFoundError):
         load_splits(tmp_path / "none.json")
+
+
+@given(COUNTS, st.integers(0, 99), st.integers(3, 6))
+def test_over_the_folds_each_image_is_test_once(counts, seed, folds):
+    counts = {name: count + folds for name, count in counts.items()}
+    images = an_image_set(counts)
+    every = [fold_splits(images, fold, folds=folds, seed=seed) for fold in range(folds)]
+    tested = [name for splits in every for name in splits.parts["test"]]
+    assert sorted(tested) == list(images.ids)
+    for splits, following in zip(every, [*every[1:], every[0]], strict=True):
+        assert splits.parts["val"] == following.parts["test"]
+        assert sum(splits.sizes().values()) == len(images)
+        for name, count in counts.items():
+            assert len(by_class(splits, "test", name)) in (count // folds, count // folds + 1)
+
+
+def test_folds_that_cannot_be():
+    images = an_image_set({"a": 9, "b": 4})
+    with pytest.raises(ValueError, match="class 'b' of some has 4 images, fewer than the 5 folds"):
+        fold_splits(images, 0, seed=0)
+    for fold, folds in ((5, 5), (-1, 5), (0, 2)):
+        with pytest.raises(ValueError, match=f"fold is {fold} of {folds}; expected"):
+            fold_splits(images, fold, folds=folds, seed=0)
+
+
+def test_folds_by_the_name_of_a_set():
+    images = an_image_set({"a": 9, "b": 5})  # a folder's
+    assert default_splits(images, seed=3, fold=1) == fold_splits(images, 1, seed=3)
+    assert "fold 1 of 5 of the images is test" in default_splits(images, fold=1).protocol
+    with pytest.raises(ValueError, match="digits has no folds; those that have: elpv, folder"):
+        default_splits(load("digits"), fold=1)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from duokit.images.splits import FOLDS
 from duokit.models.build import Source
 
 
@@ -46,6 +47,8 @@ class FineTune:
         compile: whether torch.compile is used; it pays for long runs on a GPU.
         seed: of everything random but the splits.
         split_seed: of the splits.
+        fold: which of five folds is test, from 0, for data sets with folds; None for the plain
+            splits.
         save_minutes: a checkpoint at least so often, besides one every epoch.
     """
 
@@ -71,6 +74,7 @@ class FineTune:
     compile: bool = False
     seed: int = 0
     split_seed: int = 0
+    fold: int | None = None
     save_minutes: float = 10.0
 
     def __post_init__(self) -> None:
@@ -164,6 +168,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "micro_batch": (1, 2**20),
     "seed": (0, 2**31),
     "split_seed": (0, 2**31),
+    "fold": (0, FOLDS - 1),
     "save_minutes": (0, _INFINITE),
 }
 _WORDS = {
