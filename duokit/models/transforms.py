@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -91,6 +91,8 @@ def preprocessing(
     """Returns the numbers of a network's eval transform.
 
     The pip-shipped weights are prepared as timm prepares its copy of them: see pip_weights.py.
+    A network that starts from random weights has no convention to keep: nothing is cropped but
+    what makes the picture square.
 
     Args:
         name: as for `build`.
@@ -103,7 +105,8 @@ def preprocessing(
     if resolution is not None and resolution < 1:
         raise ValueError(f"resolution is {resolution} pixels; expected 1 or more")
     library, bare = resolve(name, pretrained)
-    return (_torchvision if library == "torchvision" else _timm)(bare, resolution)
+    how = (_torchvision if library == "torchvision" else _timm)(bare, resolution)
+    return how if pretrained else replace(how, crop_pct=1.0)
 
 
 def _timm(name: str, resolution: int | None) -> Preprocessing:

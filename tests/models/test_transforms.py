@@ -1,5 +1,6 @@
 """The eval transform is what timm and torchvision do themselves."""
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -60,3 +61,11 @@ def test_sizes_and_ways_that_are_not_known_are_refused():
     )
     with pytest.raises(ValueError, match="crops in the mode 'border'"):
         preprocessing(border)
+
+
+@pytest.mark.parametrize("name", ["lcnet_050", "torchvision:mobilenet_v3_small"])
+def test_random_weights_see_the_whole_picture(name):
+    """28 pixels at 28 pixels: a crop would throw away the border, and resizing would blur."""
+    how = preprocessing(name, 28, pretrained=None)
+    values = np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)
+    assert np.array_equal(np.asarray(how.crop()(Image.fromarray(values))), values)
