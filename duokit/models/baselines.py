@@ -153,10 +153,7 @@ def mc_dropout(
 
     Source: arXiv 1506.02142.
     """
-    if samples < 1:
-        raise ValueError(f"samples is {samples}; expected 1 or more")
-    if rate is not None and not 0 < rate < 1:
-        raise ValueError(f"rate is {rate}; expected a share above 0 and below 1")
+    check_masks(samples, rate)
     if rate is None and not dropout_layers(model):
         raise ValueError(
             f"{type(model).__name__} has no dropout layer that drops anything: give rate=, "
@@ -171,6 +168,18 @@ def mc_dropout(
             else:
                 pieces.append(_dropout_before_head(model, batch, samples, rate))
     return _below(pieces)
+
+
+def check_masks(samples: int, rate: float | None) -> None:
+    """Returns nothing if `mc_dropout` takes these.
+
+    Raises:
+        ValueError: a rate or samples out of range.
+    """
+    if samples < 1:
+        raise ValueError(f"samples is {samples}; expected 1 or more")
+    if rate is not None and not 0 < rate < 1:
+        raise ValueError(f"rate is {rate}; expected a share above 0 and below 1")
 
 
 def test_time_augmentation(

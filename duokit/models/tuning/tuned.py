@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,16 +15,21 @@ from torch import nn
 
 from duokit.images import ImageSet, Splits
 from duokit.logits import Record, make_record
-from duokit.models.build import build, head, set_head, weights_tag
-from duokit.models.tuning.checkpoint import BEST, LAST
+from duokit.models.build import build, head, resolve, set_head, weights_tag
 from duokit.models.cost import cost
-from duokit.models.tuning.finetune import fine_tune
-from duokit.models.inference import features, pick_device, predict
+from duokit.models.inference import features, pick_device
+from duokit.models.last_layer import LastLayerLaplace
 from duokit.models.linear import linear_probe, nll
 from duokit.models.pixels import Pixels, decode
 from duokit.models.records import Recipe, rounded
-from duokit.models.tuning.settings import FineTune
 from duokit.models.transforms import preprocessing
+from duokit.models.tuning.checkpoint import BEST, LAST
+from duokit.models.tuning.finetune import fine_tune
+from duokit.models.tuning.methods import Method, answers, fit_laplace
+from duokit.models.tuning.run import keep_splits, write_run
+from duokit.models.tuning.settings import FineTune
+
+PLAIN = Method()
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +112,8 @@ def tuned_records(
         image_set: pictures and labels.
         splits: must have parts "train" and "val".
         settings: how the network is fine-tuned.
-        folder: where the run keeps its checkpoint and its best weights; a run found there goes on.
+        folder: where the run keeps its checkpoint, its splits and its best weights, for `load_run`
+            when it has ended; a run found there goes on.
         cache: where decoded pictures are kept; in memory alone if not given.
         dtype: how logits are kept.
         command: the command to put into the records.
@@ -116,8 +123,9 @@ def tuned_records(
 
     Raises:
         TimeoutError: it is `until`; the same call goes on.
-        ValueError: as `prepare` and `fine_tune`.
+        ValueError: as `prepare` and `fine_tune`; a folder that holds a run on other splits.
     """
+    keep_splits(folder, splits)
     start = prepare(
         image_set, splits, settings, probe=not (folder / LAST).is_file(), cache=cache,
         device=device, progress=progress,
@@ -128,13 +136,15 @@ def tuned_records(
     )  # fmt: skip
     config = {
         "command": command,
-        "method": "linear probe, then fine-tuned" if settings.probe else "fine-tuned",
+        "method": f"{'linear probe, then ' if settings.probe else ''}"
+        f"{'fine-tuned' if settings.source else 'trained from random weights'}",
         "best_epoch": done.best_epoch,
         "history": done.history,
         "micro_batch": done.micro_batch,
         "seconds": round(done.seconds),
         "checkpoint_sha256": hashlib.sha256((folder / BEST).read_bytes()).hexdigest(),
     }
+    write_run(folder, settings, start.pixels.preprocessing, image_set, splits, config)
     return network_records(
         start, image_set, splits, settings, config, dtype=dtype, device=device, progress=progress
     )
@@ -147,11 +157,16 @@ def network_records(
     settings: FineTune,
     config: dict[str, Any],
     *,
+    method: Method = PLAIN,
+    parts: Sequence[str] | None = None,
+    laplace: LastLayerLaplace | None = None,
     dtype: Literal["float16", "float32"] = "float16",
     device: str = "auto",
     progress: bool = True,
 ) -> dict[str, Record]:
-    """Returns one record a part but training, from the network as it is now.
+    """Returns one record a part, from the network as it is now.
+
+    The FLOPs of a record are those of the method, the cost in its config that of the network.
 
     Args:
         start: the network, now trained, and its pictures.
@@ -159,6 +174,9 @@ def network_records(
         splits: the parts.
         settings: what the network was trained with.
         config: what the records say of its making, besides settings, machine, pictures and cost.
+        method: how the network is asked.
+        parts: which parts; all but "train" if not given.
+        laplace: for the method "laplace"; fitted on the parts "train" and "val" if not given.
         dtype: how logits are kept.
         device: "auto", "cpu", "cuda", "mps".
         progress: whether to show progress bars (on the error stream).
@@ -167,7 +185,8 @@ def network_records(
         ValueError: logits that are not finite, or too large for `dtype`.
     """
     how = start.pixels.preprocessing
-    price = cost(settings.model, how.resolution, image_set.classes)
+    name = ":".join(resolve(settings.model, settings.source))  # timm and torchvision share names
+    price = cost(name, how.resolution, image_set.classes)
     gpu = pick_device(device).type == "cuda"
     config = config | {
         "settings": settings.as_dict(),
@@ -178,15 +197,17 @@ def network_records(
         "split_seed": splits.seed,
         "cost": asdict(price),
         "images": {"licence": image_set.licence, "source": image_set.source},
+        "prediction": method.as_dict(),
     }
+    where: dict[str, Any] = {"device": device, "progress": progress}
+    if method.name == "laplace":
+        fitted = (start.rows[part] for part in ("train", "val"))
+        laplace = laplace or fit_laplace(start.model, start.pixels, *fitted, **where)
+        config["prior_precision"] = laplace.precision
     records = {}
-    for part, names in splits.parts.items():
-        if part == "train":
-            continue
+    for part in parts or [part for part in splits.parts if part != "train"]:
         rows = start.rows[part]
-        exact = predict(
-            start.model, start.pixels, rows=rows.numpy(), device=device, progress=progress
-        )
+        exact = answers(start.model, start.pixels, rows, method, laplace=laplace, **where)
         labels = start.pixels.labels[rows].numpy()
         logits = rounded(exact, dtype)
         known = labels >= 0
@@ -196,17 +217,18 @@ def network_records(
         records[part] = make_record(
             logits,
             labels,
-            names,
+            splits.parts[part],
             model=settings.model,
             dataset=image_set.name,
             split=part,
             weights=weights_tag(settings.model, settings.source),
             resolution=how.resolution,
             split_checksum=splits.checksum,
-            flops=price.flops,
+            flops=method.flops(price),
             parameters=price.parameters,
             seed=settings.seed,
             class_names=image_set.class_names,
+            kind=method.kind,
             config=config | {"nll_change_by_rounding": change},
         )
     return records

@@ -1,0 +1,168 @@
+"""A finished run on the disk: the best weights, and all that is needed to use them.
+
+`best.safetensors` holds the weights, `splits.json` the parts of the data set, `run.json` the rest.
+The last is written when training has ended, so a folder without it holds no finished run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import nn
+
+from duokit.images import ImageSet, Splits, load_splits, save_splits
+from duokit.logits.files import write_whole
+from duokit.models.build import build, resolve
+from duokit.models.transforms import Preprocessing
+from duokit.models.tuning.checkpoint import BEST
+from duokit.models.tuning.settings import FineTune, from_dict
+
+RUN, SPLITS = "run.json", "splits.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A network that was fine-tuned, with what it was made from.
+
+    Attributes:
+        model: with the best weights, in eval mode, on the CPU.
+        settings: how it was fine-tuned.
+        preprocessing: how pictures are prepared.
+        dataset: name of the data set.
+        class_names: k names, in the order of the outputs.
+        splits: parts of the data set; it was trained on "train", and "val" chose the epoch.
+        config: what the records of training say of it (method, history, checkpoint_sha256 ...).
+    """
+
+    model: nn.Module
+    settings: FineTune
+    preprocessing: Preprocessing
+    dataset: str
+    class_names: tuple[str, ...]
+    splits: Splits
+    config: dict[str, Any]
+
+
+def keep_splits(folder: Path, splits: Splits) -> None:
+    """Returns nothing; puts the splits into the folder of a run that begins or goes on.
+
+    Raises:
+        ValueError: the folder holds a run on other splits.
+    """
+    try:
+        save_splits(splits, folder / SPLITS)
+    except FileExistsError:
+        raise ValueError(
+            f"{folder} holds a run on other splits than these ({splits.protocol}): choose another "
+            "folder, or remove it to start anew"
+        ) from None
+
+
+def write_run(
+    folder: Path,
+    settings: FineTune,
+    how: Preprocessing,
+    image_set: ImageSet,
+    splits: Splits,
+    config: dict[str, Any],
+) -> None:
+    """Returns nothing; marks the run in the folder as finished, in one step.
+
+    Args:
+        folder: with the best weights and the splits.
+        settings: how it was fine-tuned.
+        how: how pictures are prepared.
+        image_set: the data set; its name and its classes are kept.
+        splits: parts of the data set.
+        config: JSON values; "checkpoint_sha256" is the digest of the file of weights.
+    """
+    content = {
+        "format": FORMAT,
+        "settings": settings.as_dict(),
+        "preprocessing": asdict(how),
+        "dataset": image_set.name,
+        "class_names": image_set.class_names,
+        "split_checksum": splits.checksum,
+        "protocol": splits.protocol,
+        "config": config,
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(folder / RUN, text.encode(), overwrite=True)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Returns the finished run in a folder, its weights verified.
+
+    Raises:
+        FileNotFoundError: no finished run, or one whose weights or splits are missing.
+        ValueError: weights that were changed since, or belong to another network or number of
+            classes; other splits; a file that cannot be read.
+    """
+    folder = Path(folder)
+    for name in (RUN, BEST, SPLITS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no finished run ({name} is missing): give the folder of a run of "
+                "duokit finetune that came to its end; the same command goes on with one that "
+                "did not"
+            )
+    content = _content(folder / RUN)
+    settings, names, config = (content[name] for name in ("settings", "class_names", "config"))
+    splits = load_splits(folder / SPLITS)
+    if splits.checksum != content["split_checksum"]:
+        raise ValueError(f"{folder / SPLITS} does not hold the splits of this run: copy it again")
+    state = _verified(folder / BEST, config["checkpoint_sha256"])
+    library, bare = resolve(settings.model, settings.source)
+    model = build(
+        f"{library}:{bare}", classes=len(names), pretrained=None, resolution=settings.resolution
+    )
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{folder / BEST} does not fit {settings.model} with {len(names)} classes "
+            f"({' '.join(str(error).split())[:200]})"
+        ) from error
+    how, dataset = content["preprocessing"], content["dataset"]
+    return Run(model, settings, how, dataset, tuple(names), splits, config)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Returns what run.json holds, the settings checked."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}, this duokit reads {FORMAT}")
+        found = {name: content[name] for name in ("dataset", "class_names", "split_checksum")}
+        config, how = dict(content["config"]), content["preprocessing"]
+        how |= {name: tuple(how[name]) for name in ("mean", "std")}
+        return found | {
+            "settings": from_dict(content["settings"]),
+            "preprocessing": Preprocessing(**how),
+            "config": config | {"checkpoint_sha256": str(config["checkpoint_sha256"])},
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} does not describe a run ({error!r})") from error
+
+
+def _verified(path: Path, digest: str) -> dict[str, torch.Tensor]:
+    """Returns the weights in a file that has this SHA-256."""
+    raw = path.read_bytes()
+    found = hashlib.sha256(raw).hexdigest()
+    if found != digest:
+        raise ValueError(
+            f"{path} was changed or damaged: its SHA-256 is {found[:12]}..., the run's was "
+            f"{digest[:12]}...; copy it again, or train again in another folder"
+        )
+    try:
+        return load(raw)
+    except SafetensorError as error:
+        raise ValueError(f"{path} holds no weights ({error})") from error
