@@ -9,12 +9,10 @@ same time, on two streams, and once with one after the other.
 
 import argparse
 
-import torch
-
-from duokit.models import build, cost, pick_device, preprocessing
-from duokit.models.duo import AsymmetricDuo
-from duokit.models.member import Member
-from duokit.models.speed import compare_speeds
+from duokit.models import cost, pick_device
+from duokit.models.duo.member import Member
+from duokit.models.duo.module import AsymmetricDuo
+from duokit.models.speed import Speed, compare_speeds, duo_calls
 
 
 def member(text: str) -> Member:
@@ -22,7 +20,7 @@ def member(text: str) -> Member:
     name, _, resolution = text.rpartition("@")
     if not name or not resolution.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME@RESOLUTION, such as resnet18@224")
-    return Member(name, preprocessing(name, int(resolution)))
+    return Member.of(name, int(resolution))
 
 
 def main() -> None:
@@ -30,40 +28,31 @@ def main() -> None:
     parser.add_argument("--large", type=member, default="tf_efficientnet_lite2@192")
     parser.add_argument("--small", type=member, default="tf_efficientnet_lite0@96")
     parser.add_argument("--classes", type=int, default=101)
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1], help="one or more sizes")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
 
     members = (args.large, args.small)
-    device = pick_device(args.device)
-    sides = [each.preprocessing.resolution for each in members]
-    networks = [
-        build(each.model, classes=args.classes, pretrained=None, resolution=side).to(device)
-        for each, side in zip(members, sides, strict=True)
-    ]
-    inputs = [torch.randn(args.batch, 3, side, side, device=device) for side in sides]
-    options = {"members": members, "classes": args.classes}
-    duo = AsymmetricDuo(*networks, (0.7, 0.3), **options).to(device)
-    calls = {
-        "large": (networks[0], inputs[:1]),
-        "small": (networks[1], inputs[1:]),
-        "duo": (duo, inputs),
-    }
-    if device.type == "cuda":
-        in_turn = AsymmetricDuo(*networks, (0.7, 0.3), **options, concurrent=False).to(device)
-        calls["duo, in turn"] = (in_turn, inputs)
-    found = compare_speeds(calls, rounds=args.rounds, warmup=args.warmup)
+    networks = [each.build(args.classes) for each in members]
+    duo = AsymmetricDuo(*networks, (0.7, 0.3), members=members, classes=args.classes)
+    duo.to(pick_device(args.device))
+    large, small = ((each.model, each.preprocessing.resolution) for each in members)
+    balance = cost(*small, args.classes).flops / cost(*large, args.classes).flops
+    print(f"large {large[0]} @ {large[1]} px, small {small[0]} @ {small[1]} px")
+    print(f"flops balance {balance:.3f}")
+    for batch in args.batch:
+        calls = duo_calls(duo, batch=batch)
+        show(compare_speeds(calls, rounds=args.rounds, warmup=args.warmup))
 
+
+def show(found: dict[str, Speed]) -> None:
+    """Print one row a network."""
     first = found["large"]
-    print(f"{first.device}, {first.threads} CPU threads, batch {args.batch}, {args.rounds} rounds")
-    print(f"large {members[0].model} @ {sides[0]} px, small {members[1].model} @ {sides[1]} px")
-    flops = [
-        cost(each.model, side, args.classes).flops
-        for each, side in zip(members, sides, strict=True)
-    ]
-    print(f"flops balance {flops[1] / flops[0]:.3f}")
+    print(
+        f"{first.device}, {first.threads} CPU threads, batch {first.batch}, {first.rounds} rounds"
+    )
     print(
         f"{'':14}{'median ms':>11}{'5 %':>9}{'95 %':>9}{'/ large':>9}{'images/s':>11}{'/ large':>9}"
     )

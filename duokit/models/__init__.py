@@ -23,18 +23,19 @@ from duokit.models.baselines import (
 )
 from duokit.models.build import build, set_head, weights_tag
 from duokit.models.cost import Cost, cost, count
-from duokit.models.duo import AsymmetricDuo, Prediction
-from duokit.models.export import export_onnx, export_torch
+from duokit.models.duo.export import export_onnx, export_torch
+from duokit.models.duo.member import Member
+from duokit.models.duo.module import AsymmetricDuo
+from duokit.models.duo.prediction import Prediction
 from duokit.models.tuning.finetune import fine_tune
 from duokit.models.inference import features, pick_device, predict
 from duokit.models.last_layer import LastLayerLaplace, last_layer_laplace
 from duokit.models.linear import Probe, linear_probe
-from duokit.models.member import Member
 from duokit.models.pixels import Pixels, decode
 from duokit.models.records import Recipe, probe_records
 from duokit.models.tuning.settings import FineTune, read_settings
 from duokit.models.tuning.soup import Soup, average, greedy_soup, reestimate_batchnorm, uniform_soup
-from duokit.models.speed import Speed, compare_speeds, measure_speed
+from duokit.models.speed import Speed, compare_speeds, duo_calls
 from duokit.models.transforms import Preprocessing, eval_transform, preprocessing
 from duokit.models.tuning.tuned import probe_head, tuned_records
 
@@ -80,7 +81,7 @@ __all__ = [
     "Prediction",
     "export_torch",
     "export_onnx",
-    "measure_speed",
     "compare_speeds",
+    "duo_calls",
     "Speed",
 ]

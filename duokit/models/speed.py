@@ -1,7 +1,12 @@
-"""How long networks take: latency of one batch and images a second, by synchronised clocks."""
+"""How long networks take: latency of one batch and images a second, by synchronised clocks.
+
+compare_speeds(duo_calls(duo, batch=16))["duo"].latency
+compare_speeds({"one network": (network, [inputs])})
+"""
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from duokit.models.duo.module import AsymmetricDuo
+
 LEVELS = (0.05, 0.5, 0.95)
+Calls = Mapping[str, tuple[nn.Module, Sequence[torch.Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -44,31 +52,26 @@ class Speed:
     threads: int
 
 
-def measure_speed(
-    network: nn.Module,
-    *inputs: torch.Tensor,
-    rounds: int = 30,
-    warmup: int = 5,
-    in_row: int = 5,
-) -> Speed:
-    """Returns the latency and the throughput of one network; see `compare_speeds`.
+def duo_calls(duo: AsymmetricDuo, *, batch: int = 1) -> Calls:
+    """Returns "large", "small" and "duo" with random pictures, for `compare_speeds` to measure.
+
+    On a CUDA device also "duo, in turn", whose members run one after the other, not at once.
 
     Args:
-        network: anything whose call takes these inputs; put in eval mode, as it stays.
-        *inputs: (n, ...) each, on the device of the network; n is the batch size.
-        rounds: as for `compare_speeds`.
-        warmup: as for `compare_speeds`.
-        in_row: as for `compare_speeds`.
-
-    Raises:
-        ValueError: as `compare_speeds`.
+        duo: on the device, and in the float type, to be measured.
+        batch: n, pictures at a time.
     """
-    calls = {"network": (network, inputs)}
-    return compare_speeds(calls, rounds=rounds, warmup=warmup, in_row=in_row)["network"]
+    large, small = inputs = duo.example_inputs(batch)
+    calls = {"large": (duo.large, [large]), "small": (duo.small, [small]), "duo": (duo, inputs)}
+    if large.is_cuda:
+        in_turn = copy.copy(duo)  # the same networks
+        in_turn.concurrent = False
+        calls["duo, in turn"] = (in_turn, inputs)
+    return calls
 
 
 def compare_speeds(
-    calls: Mapping[str, tuple[nn.Module, Sequence[torch.Tensor]]],
+    calls: Calls,
     *,
     rounds: int = 30,
     warmup: int = 5,
@@ -79,7 +82,8 @@ def compare_speeds(
     Without gradients; whether with autocast is the caller's choice (call this inside it).
 
     Args:
-        calls: name -> (network, its inputs), as for `measure_speed`.
+        calls: name -> (network, its inputs). A network is put in eval mode, as it stays; its inputs
+            are (n, ...) each, on its device, and n is the batch size.
         rounds: in each, every network has its latency and its throughput measured once.
         warmup: calls of each network before the first clock starts.
         in_row: batches without waiting between, from which the throughput is taken.

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 import duokit.models.speed as module
-from duokit.models.speed import compare_speeds, measure_speed
+from duokit.models.duo.member import Member
+from duokit.models.duo.module import AsymmetricDuo
+from duokit.models.speed import compare_speeds, duo_calls
+from duokit.models.transforms import Preprocessing
+
+
+def measure_speed(network, *inputs, **options):
+    return compare_speeds({"it": (network, inputs)}, **options)["it"]
 
 
 class World:
@@ -114,6 +121,37 @@ def test_a_real_network_takes_some_time(tiny):
 def test_what_cannot_be_measured_is_refused(tiny, inputs, options, words):
     with pytest.raises(ValueError, match=words):
         measure_speed(tiny, *(torch.zeros(shape) for shape in inputs), **options)
+
+
+def make_duo(tiny, **options):
+    size = {"crop_pct": 1.0, "interpolation": "bilinear", "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    members = tuple(Member("tiny", Preprocessing(side, **size)) for side in (12, 8))
+    return AsymmetricDuo(tiny, type(tiny)(), [0.7, 0.3], members=members, classes=3, **options)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_large_small_and_duo_are_measured_at_each_batch_size(tiny, batch):
+    duo = make_duo(tiny)
+    calls = duo_calls(duo, batch=batch)
+    assert {name: network for name, (network, _) in calls.items()} == {
+        "large": duo.large, "small": duo.small, "duo": duo,
+    }  # fmt: skip
+    found = compare_speeds(calls, rounds=2, warmup=0, in_row=1)
+    assert {name: each.inputs for name, each in found.items()} == {
+        "large": ((batch, 3, 12, 12),),
+        "small": ((batch, 3, 8, 8),),
+        "duo": ((batch, 3, 12, 12), (batch, 3, 8, 8)),
+    }
+    assert {each.batch for each in found.values()} == {batch}
+
+
+def test_on_a_gpu_the_duo_also_runs_in_turn(tiny, monkeypatch):
+    duo = make_duo(tiny)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    in_turn, _ = duo_calls(duo)["duo, in turn"]
+    assert duo.concurrent
+    assert not in_turn.concurrent
+    assert in_turn.large is duo.large
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

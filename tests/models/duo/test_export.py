@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from duokit.models import Preprocessing
-from duokit.models import export as module
-from duokit.models.duo import AsymmetricDuo
-from duokit.models.export import export_onnx, export_torch
-from duokit.models.member import Member
+from duokit.models.duo import export as module
+from duokit.models.duo.export import export_onnx, export_torch
+from duokit.models.duo.member import Member
+from duokit.models.duo.module import AsymmetricDuo
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -30,11 +30,6 @@ def make_duo(tiny, weights=(0.75, 0.3)):
     )
 
 
-def pictures(number):
-    generator = torch.Generator().manual_seed(number)
-    return [torch.randn(number, 3, side, side, generator=generator) for side in (12, 8)]
-
-
 def test_torch_export_answers_as_the_duo(tiny, tmp_path):
     duo = make_duo(tiny).train()
     found = export_torch(duo, tmp_path / "duo.pt2")
@@ -43,7 +38,7 @@ def test_torch_export_answers_as_the_duo(tiny, tmp_path):
     assert duo.training  # the duo itself stays as it was
     run = torch.export.load(found.path).module()
     with torch.no_grad():
-        inputs = pictures(7)  # a number that neither tracing nor the check used
+        inputs = duo.example_inputs(7, seed=7)  # a number that neither tracing nor the check used
         torch.testing.assert_close(run(*inputs), duo.eval()(*inputs))
 
 
@@ -61,7 +56,7 @@ def test_onnx_answers_as_the_duo(tiny, tmp_path, weights):
     assert [each.name for each in tmp_path.iterdir()] == ["duo.onnx"]
     assert found.difference <= found.tolerance * found.scale
     session = session_of(found.path)
-    inputs = pictures(7)
+    inputs = duo.example_inputs(7, seed=7)
     given = dict(zip(("large_inputs", "small_inputs"), inputs, strict=True))
     asked = {each.name: given[each.name].numpy() for each in session.get_inputs()}
     with torch.no_grad():
@@ -91,7 +86,7 @@ def test_what_differs_is_not_written(tiny, tmp_path):
 def test_the_check_sees_another_answer(tiny, tmp_path, change, words):
     duo = make_duo(tiny).eval()
     with pytest.raises(ValueError, match=words):
-        module._compare(duo, lambda *inputs: change(duo(*inputs)), tmp_path, 1e-4, 0)
+        module._compare(duo, lambda *inputs: change(duo(*inputs)), tmp_path, 1e-4)
 
 
 def test_a_file_is_replaced_only_when_told(tiny, tmp_path):

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from duokit.logits.files import write_whole
-from duokit.models.duo import AsymmetricDuo
+from duokit.models.duo.file import metadata, with_suffix
+from duokit.models.duo.module import AsymmetricDuo
 
 NAMES = ("large_inputs", "small_inputs")
 OUTPUT = "logits"
@@ -27,7 +28,7 @@ TRACED = 2  # pictures while tracing; torch takes 0 and 1 for sizes that never c
 BATCHES = (1, 2, 5)  # pictures in each check, so that a size frozen in the graph is found
 LARGEST = 2**31 - 2**20  # bytes; an ONNX file is a protobuf message, which must stay below 2 GiB
 
-Pair = tuple[torch.Tensor, torch.Tensor]
+Graph = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -50,75 +51,62 @@ class Exported:
 
 
 def export_torch(
-    duo: AsymmetricDuo,
-    path: str | Path,
-    *,
-    tolerance: float = 1e-4,
-    seed: int = 0,
-    overwrite: bool = False,
+    duo: AsymmetricDuo, path: str | Path, *, tolerance: float = 1e-4, overwrite: bool = False
 ) -> Exported:
     """Returns what the check found, after writing the duo's `forward` by torch.export (.pt2).
 
     The program takes (large_inputs, small_inputs), any number of prepared pictures, and returns the
     duo's logits in float32; `torch.export.load(path).module()` gives it back. Before anything is
-    written, the bytes are loaded again and compared with the duo on random pictures. The duo itself
-    stays as it is: a float32 copy on the CPU is exported.
+    written, the bytes are loaded again and compared with the duo on `AsymmetricDuo.example_inputs`.
+    The duo itself stays as it is: a float32 copy on the CPU is exported.
 
     Args:
         duo: what to export.
-        path: file to write.
+        path: file to write; ".pt2" is added if it has no suffix.
         tolerance: largest difference of a logit allowed, as a share of the largest logit.
-        seed: of the random pictures of the check.
         overwrite: whether an existing file may be replaced.
 
     Raises:
         FileExistsError: the file exists and overwrite is False.
-        ValueError: the program differs from the duo by more than the tolerance.
+        ValueError: another suffix, or a program that differs from the duo by more than the
+            tolerance.
     """
-    plain = _plain(duo)
+    path, plain = with_suffix(path, ".pt2"), _plain(duo)
+    inputs = plain.example_inputs(TRACED)
     buffer = io.BytesIO()
     with torch.no_grad():
-        program = torch.export.export(plain, _pictures(plain, TRACED, seed), dynamic_shapes=_free())
+        program = torch.export.export(plain, inputs, dynamic_shapes=_free())
     torch.export.save(program, buffer)
-    run = torch.export.load(io.BytesIO(buffer.getvalue())).module()
-    found = _compare(plain, lambda *inputs: run(*inputs), Path(path), tolerance, seed)
-    write_whole(path, buffer.getvalue(), overwrite=overwrite)
+    raw = buffer.getvalue()
+    found = _compare(plain, torch.export.load(io.BytesIO(raw)).module(), path, tolerance)
+    write_whole(path, raw, overwrite=overwrite)
     return found
 
 
 def export_onnx(
-    duo: AsymmetricDuo,
-    path: str | Path,
-    *,
-    tolerance: float = 1e-4,
-    seed: int = 0,
-    overwrite: bool = False,
+    duo: AsymmetricDuo, path: str | Path, *, tolerance: float = 1e-4, overwrite: bool = False
 ) -> Exported:
     """Returns what the check found, after writing the duo's `forward` as one ONNX file.
 
     The graph takes `large_inputs` and `small_inputs`, any number of prepared pictures, and returns
     `logits`, float32. The file's metadata "duokit" says in JSON how each member's pictures are
     prepared, and the names of the classes. Before anything is written, onnxruntime runs the very
-    bytes on the CPU, and its answers are compared with the duo's on random pictures. The duo itself
-    stays as it is: a float32 copy on the CPU is exported.
+    bytes on the CPU; otherwise as `export_torch`.
 
     Args:
         duo: what to export.
-        path: file to write.
+        path: file to write; ".onnx" is added if it has no suffix.
         tolerance: as for `export_torch`.
-        seed: as for `export_torch`.
-        overwrite: as for `export_torch`.
+        overwrite: whether an existing file may be replaced.
 
     Raises:
         FileExistsError: the file exists and overwrite is False.
         ModuleNotFoundError: onnx, onnxscript or onnxruntime is missing.
-        ValueError: the graph differs from the duo by more than the tolerance, or the duo has 2 GiB
-            or more, which no ONNX file can hold.
+        ValueError: as `export_torch`, or the duo has 2 GiB or more, which no ONNX file can hold.
     """
-    for package in ("onnx", "onnxscript"):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
         _package(package)
-    runtime = _package("onnxruntime")
-    plain = _plain(duo)
+    path, plain = with_suffix(path, ".onnx"), _plain(duo)
     size = sum(values.nbytes for values in plain.state_dict().values())
     if size > LARGEST:
         raise ValueError(
@@ -128,7 +116,7 @@ def export_onnx(
     with torch.no_grad():
         program = torch.onnx.export(
             plain,
-            _pictures(plain, TRACED, seed),
+            plain.example_inputs(TRACED),
             dynamo=True,
             dynamic_shapes=_free(),
             input_names=list(NAMES),
@@ -137,19 +125,9 @@ def export_onnx(
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program; is torch 2.6 or newer?")
-    program.model.metadata_props["duokit"] = json.dumps(plain.metadata())
+    program.model.metadata_props["duokit"] = json.dumps(metadata(plain))
     raw = program.model_proto.SerializeToString()
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = runtime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
-    known = {each.name for each in session.get_inputs()}  # a member of weight 0 may have none
-
-    def run(*inputs: torch.Tensor) -> torch.Tensor:
-        given = {name: values.numpy() for name, values in zip(NAMES, inputs, strict=True)}
-        asked = {name: values for name, values in given.items() if name in known}
-        return torch.from_numpy(session.run([OUTPUT], asked)[0])
-
-    found = _compare(plain, run, Path(path), tolerance, seed)
+    found = _compare(plain, _onnx_graph(raw), path, tolerance)
     write_whole(path, raw, overwrite=overwrite)
     return found
 
@@ -159,33 +137,35 @@ def _plain(duo: AsymmetricDuo) -> AsymmetricDuo:
     return copy.deepcopy(duo).cpu().float().eval()
 
 
-def _pictures(duo: AsymmetricDuo, number: int, seed: int) -> Pair:
-    """Returns random inputs of both members, with about the values of normalised pictures."""
-    generator = torch.Generator().manual_seed(seed)
-    sides = [member.preprocessing.resolution for member in duo.members]
-    large, small = (torch.randn(number, 3, side, side, generator=generator) for side in sides)
-    return large, small
-
-
 def _free() -> dict[str, Any]:
     """Returns that the number of pictures is free, and the same in both inputs."""
     number = torch.export.Dim("pictures", min=1)
     return {name: {0: number} for name in NAMES}
 
 
-def _compare(
-    duo: AsymmetricDuo,
-    run: Callable[..., torch.Tensor],
-    path: Path,
-    tolerance: float,
-    seed: int,
-) -> Exported:
-    """Returns how far the answers lie from the duo's; raises if too far."""
+def _onnx_graph(raw: bytes) -> Graph:
+    """Returns the function that runs an ONNX file in onnxruntime, on the CPU."""
+    runtime = _package("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = runtime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+    known = {each.name for each in session.get_inputs()}  # a member of weight 0 may have none
+
+    def run(*inputs: torch.Tensor) -> torch.Tensor:
+        given = {name: each.numpy() for name, each in zip(NAMES, inputs, strict=True)}
+        asked = {name: values for name, values in given.items() if name in known}
+        return torch.from_numpy(session.run([OUTPUT], asked)[0])
+
+    return run
+
+
+def _compare(duo: AsymmetricDuo, graph: Graph, path: Path, tolerance: float) -> Exported:
+    """Returns how far the graph's answers lie from the duo's; raises if too far."""
     difference = scale = 0.0
     with torch.inference_mode():
         for number in BATCHES:
-            inputs = _pictures(duo, number, seed + number)
-            expected, found = duo(*inputs), run(*inputs)
+            inputs = duo.example_inputs(number, seed=number)
+            expected, found = duo(*inputs), graph(*inputs)
             if found.shape != expected.shape or found.dtype != expected.dtype:
                 raise ValueError(
                     f"{path} was not written: for {number} pictures the exported graph gives "

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from duokit.models.build import build
-from duokit.models.transforms import Preprocessing
+from duokit.models.build import Source, build
+from duokit.models.transforms import Preprocessing, preprocessing
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,31 @@ class Member:
     model: str
     preprocessing: Preprocessing
 
-    def build(self, classes: int) -> nn.Module:
-        """Returns the network with random weights and a head of `classes` outputs."""
+    @classmethod
+    def of(cls, model: str, resolution: int | None = None) -> Member:
+        """Returns the member that sees pictures by its own convention, at this resolution.
+
+        Args:
+            model: its name, as for `build`.
+            resolution: side of the input in pixels; the network's own if not given.
+
+        Raises:
+            ValueError: as `duokit.models.preprocessing`.
+        """
+        return cls(model, preprocessing(model, resolution))
+
+    def build(self, classes: int, *, pretrained: Source | None = None) -> nn.Module:
+        """Returns the network with a head of `classes` outputs, its weights random if not named.
+
+        Args:
+            classes: k.
+            pretrained: as for `duokit.models.build`.
+
+        Raises:
+            ValueError, FileNotFoundError, ConnectionError: as `duokit.models.build`.
+        """
         size = self.preprocessing.resolution
-        return build(self.model, classes=classes, pretrained=None, resolution=size)
+        return build(self.model, classes=classes, pretrained=pretrained, resolution=size)
 
     def check(self, network: nn.Module, classes: int) -> None:
         """Returns nothing if `build` gives a network with the same tensors as this one.
