@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,12 +96,14 @@ def kept_splits(image_set: ImageSet, arguments: argparse.Namespace) -> Splits:
 
     Args:
         image_set: pictures and labels.
-        arguments: with `splits`, `out` and `seed`.
+        arguments: with `splits`, `out` and `seed`, and `fold` where one is wanted.
 
     Raises:
-        ValueError: the output folder holds splits of another data set or with another seed.
+        ValueError: the output folder holds splits of another data set, with another seed or of
+            another fold.
     """
     kept = arguments.out / "splits.json"
+    fold = getattr(arguments, "fold", None)
     if arguments.splits is not None:
         splits = load_splits(arguments.splits)
     elif kept.is_file():
@@ -110,8 +113,14 @@ def kept_splits(image_set: ImageSet, arguments: argparse.Namespace) -> Splits:
                 f"{kept} holds splits of {splits.dataset} with seed {splits.seed}, not of "
                 f"{image_set.name} with seed {arguments.seed}: choose another --out"
             )
+        dealt = re.match(r"fold (\d+) of", splits.protocol)
+        if fold != (int(dealt[1]) if dealt else None):
+            raise ValueError(
+                f"{kept} holds other splits ({splits.protocol}), not those of fold {fold}: "
+                "choose another --out"
+            )
     else:
-        splits = default_splits(image_set, seed=arguments.seed)
+        splits = default_splits(image_set, seed=arguments.seed, fold=fold)
     save_splits(splits, kept)
     return splits
 

@@ -1,32 +1,32 @@
-"""`duokit zoo`: the fine-tuned networks that the book wants, which exist, and making the others."""
+"""`duokit zoo`: the networks that the book wants, which exist, and making the others."""
 
 from __future__ import annotations
 
 import argparse
 import time
-import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duokit.cli.finetune import add_options, folder_name, make_records, settled
-from duokit.cli.probe import kept_splits
-from duokit.images import NAMES, load
+from duokit.cli.finetune import add_options, make_records, run_folder
+from duokit.cli.probe import kept_splits, report
+from duokit.images import NAMES, ImageSet, default_splits, load, load_splits
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from duokit.models.tuning.settings import FineTune
+    from duokit.images import Splits
+    from duokit.logits import Record
+    from duokit.models.tuning.zoo import Wanted
 
 
 def register(subparsers: Any) -> None:
     """Adds the command to the parser of `duokit`."""
     parser = subparsers.add_parser(
         "zoo",
-        help="list and make the book's fine-tuned networks",
-        description="Lists the networks of a zoo file, whether their records are there, and what "
-        "training each costs. With --make, makes the missing ones in the order of the file; a run "
-        "that was stopped goes on where it was.",
+        help="list and make the book's trained networks",
+        description="Lists the records that a zoo file wants: which are there, where and how long "
+        "their networks were trained, and what the missing ones cost. With --make, makes the "
+        "missing ones in the order of the file; a run that was stopped goes on where it was.",
     )
     parser.add_argument(
         "zoo", type=Path, nargs="?", default=Path("book/zoo.toml"),
@@ -36,7 +36,15 @@ def register(subparsers: Any) -> None:
         "--artifacts", type=Path, default=Path("book/artifacts"),
         help="folder with one folder of records a data set (default: book/artifacts)",
     )  # fmt: skip
-    parser.add_argument("--only", help="only names that hold this (default: all)")
+    parser.add_argument(
+        "--only", action="append", metavar="TEXT",
+        help="only names that hold this; may be given several times (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--time", action="store_true",
+        help="time a training step of each missing network on this machine, and say in minutes "
+        "what it costs (default: multiply-adds)",
+    )  # fmt: skip
     parser.add_argument("--make", action="store_true", help="make what is missing (default: no)")
     parser.add_argument(
         "--root", action="append", default=[], metavar="DATA=FOLDER",
@@ -50,143 +58,193 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """One network of a zoo.
-
-    Attributes:
-        data: name of the data set.
-        settings: how it is fine-tuned, the resolution settled.
-    """
-
-    data: str
-    settings: FineTune
-
-    @property
-    def folder(self) -> str:
-        """Where the networks of the data set lie together, apart from its linear probes."""
-        return f"{self.data}-finetuned"
-
-    @property
-    def name(self) -> str:
-        """Folder of the records: caltech101-finetuned/MODEL-PIXELS-finetuned-SEED."""
-        return f"{self.folder}/{folder_name(self.settings)}"
-
-    def parts(self, artifacts: Path) -> list[str]:
-        """Returns the names of the records that are there."""
-        return sorted(path.stem for path in (artifacts / self.name).glob("*.safetensors"))
-
-    def work(self) -> float:
-        """Returns multiply-adds of training on one image, over all epochs.
-
-        A backward pass costs two forward passes.
-        """
-        from duokit.models.cost import cost
-
-        size = self.settings.resolution
-        assert size is not None  # settled
-        return 3.0 * cost(self.settings.model, size).flops * self.settings.epochs
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 when nothing is missing (any more), 1 when the budget ended before that."""
-    wanted = [each for each in read_zoo(arguments.zoo) if (arguments.only or "") in each.name]
+    from duokit.models.tuning.zoo import read_zoo
+
+    only = arguments.only or [""]
+    every = read_zoo(arguments.zoo)
+    wanted = [each for each in every if any(text in each.name for text in only)]
     if not wanted:
-        raise ValueError(f"{arguments.zoo} has no network whose name contains {arguments.only!r}")
+        raise ValueError(f"{arguments.zoo} wants no record whose name contains {' or '.join(only)}")
+    pictures = _Pictures(arguments)
     if arguments.make:
-        _make(wanted, arguments)
-    print(table(wanted, arguments.artifacts).to_string(index=False))
+        _make(wanted, pictures, arguments)
+    print(table(wanted, pictures, arguments).to_string(index=False))
     missing = [each for each in wanted if not each.parts(arguments.artifacts)]
-    print(f"{len(wanted) - len(missing)} of {len(wanted)} networks have their records")
+    print(f"{len(wanted) - len(missing)} of {len(wanted)} have their records")
     return 1 if missing and arguments.make else 0
 
 
-def read_zoo(path: Path) -> list[Wanted]:
-    """Returns the networks of a zoo file, one for each seed, in its order.
+class _Pictures:
+    """The data sets of the zoo, each opened once, and their splits."""
 
-    Each [[network]] holds `data`, `seeds` (a list; [0] if not given) and settings of
-    `duokit.models.tuning.settings.FineTune`; a [defaults] table holds settings for all of them.
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.roots: dict[str, Path] = {}
+        self.opened: dict[str, ImageSet] = {}
+        for text in arguments.root:
+            name, _, place = text.partition("=")
+            if name not in NAMES or not place:
+                raise ValueError(f"--root {text}: expected DATA=FOLDER with DATA one of {NAMES}")
+            self.roots[name] = Path(place)
 
-    Args:
-        path: TOML file.
+    def of(self, data: str) -> ImageSet:
+        """Returns a data set."""
+        if data not in self.opened:
+            download = self.arguments.download
+            self.opened[data] = load(data, self.roots.get(data), download=download)
+        return self.opened[data]
 
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: no TOML, an unknown data set or setting, or the same network twice.
-        TypeError: a setting of another type.
-    """
-    from duokit.models.tuning.settings import from_dict
-
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as problem:
-        raise ValueError(f"{path}: {problem}") from problem
-    wanted: list[Wanted] = []
-    for number, table in enumerate(found.get("network", []), start=1):
-        values = found.get("defaults", {}) | table
-        data, seeds = values.pop("data", None), values.pop("seeds", [0])
-        if data not in NAMES:
-            raise ValueError(f"{path}: network {number} has data = {data!r}; expected {NAMES}")
+    def classes_and_images(self, each: Wanted) -> tuple[int, int] | None:
+        """Returns the numbers of classes and of training images; None without the pictures."""
+        kept = self.arguments.artifacts / each.folder / "splits.json"
         try:
-            made = [settled(from_dict(values | {"seed": seed})) for seed in seeds]
-        except (ValueError, TypeError) as problem:
-            raise type(problem)(f"{path}: network {number}: {problem}") from problem
-        wanted += [Wanted(data, settings) for settings in made]
-    names = [each.name for each in wanted]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise ValueError(f"{path}: {twice} is there twice")
-    return wanted
+            image_set = self.of(each.data)
+        except FileNotFoundError:
+            return None
+        how = {"seed": each.settings.split_seed, "fold": each.settings.fold}
+        splits = load_splits(kept) if kept.is_file() else default_splits(image_set, **how)
+        return image_set.classes, len(splits.parts["train"])
 
 
-def table(wanted: list[Wanted], artifacts: Path) -> pd.DataFrame:
-    """Returns one row a network: its records, its settings, what it costs.
-
-    Args:
-        wanted: networks.
-        artifacts: folder of the records.
-    """
+def table(wanted: list[Wanted], pictures: _Pictures, arguments: argparse.Namespace) -> pd.DataFrame:
+    """Returns one row a folder of records: what is there, or what it costs."""
     import pandas as pd
 
+    timed = "minutes here" if arguments.time else "10^6 multiply-adds an image"
     rows = []
     for each in wanted:
-        rows.append(
-            {
-                "network": each.name,
-                "records": ", ".join(each.parts(artifacts)) or "-",
-                "epochs": each.settings.epochs,
-                "lr": f"{each.settings.lr:g}",
-                "start": "probe" if each.settings.probe else each.settings.pretrained,
-                "10^9 multiply-adds an image": f"{each.work() / 1e9:.1f}",
-            }
-        )
+        parts = each.parts(arguments.artifacts)
+        row = {
+            "records": each.name,
+            "parts": ", ".join(parts) or "-",
+            "epochs": each.settings.epochs,
+            "lr": f"{each.settings.lr:g}" if each.search is None else "drawn",
+            "trained": _machine(arguments.artifacts / each.name / f"{parts[0]}.safetensors")
+            if parts
+            else "-",
+            timed: "-" if parts else _cost(each, pictures, arguments),
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _make(wanted: list[Wanted], arguments: argparse.Namespace) -> None:
+def _machine(path: Path) -> str:
+    """Returns where and how long the network of a record was trained."""
+    from duokit.logits import read_metadata
+
+    config = read_metadata(path)["config"]
+    seconds = config.get("seconds")
+    return f"{config['machine']}" + (f", {seconds / 60:.1f} min" if seconds else "")
+
+
+def _cost(each: Wanted, pictures: _Pictures, arguments: argparse.Namespace) -> str:
+    """Returns what training costs, in the unit that was asked for."""
+    if not each.runs:
+        return "with the above"
+    if not arguments.time:
+        return f"{each.work() / 1e6:,.0f}"
+    from duokit.models.tuning.footprint import measure_step
+
+    known = pictures.classes_and_images(each)
+    if known is None:
+        return "no pictures here"
+    classes, images = known
+    step = measure_step(each.settings, classes=classes, device=arguments.device)
+    seconds = step.training_seconds * images * each.settings.epochs * each.runs
+    return f"{seconds / 60:.1f}"
+
+
+def _make(wanted: list[Wanted], pictures: _Pictures, arguments: argparse.Namespace) -> None:
     """Makes what is missing until the budget ends."""
     minutes = arguments.budget_minutes
     until = None if minutes is None else time.monotonic() + 60 * minutes
-    roots = {}
-    for text in arguments.root:
-        name, _, place = text.partition("=")
-        if name not in NAMES or not place:
-            raise ValueError(f"--root {text}: expected DATA=FOLDER with DATA one of {NAMES}")
-        roots[name] = Path(place)
-    sets: dict[str, Any] = {}
     for each in wanted:
         if each.parts(arguments.artifacts):
             continue
         print(f"{each.name}:", flush=True)
-        if each.data not in sets:
-            sets[each.data] = load(each.data, roots.get(each.data), download=arguments.download)
         given = argparse.Namespace(
-            **vars(arguments) | {"data": each.data, "root": roots.get(each.data), "splits": None}
+            **vars(arguments)
+            | {"data": each.data, "root": pictures.roots.get(each.data), "splits": None}
+            | {"out": arguments.artifacts / each.folder}
+            | {"seed": each.settings.split_seed, "fold": each.settings.fold}
         )
-        given.out, given.seed = arguments.artifacts / each.folder, each.settings.split_seed
-        splits = kept_splits(sets[each.data], given)
+        image_set = pictures.of(each.data)
+        splits = kept_splits(image_set, given)
         try:
-            make_records(sets[each.data], splits, each.settings, given, until=until)
+            _make_one(each, image_set, splits, given, until)
         except TimeoutError as stopped:
             print(f"{stopped}: type the command again to go on")
             return
+
+
+def _make_one(
+    each: Wanted,
+    image_set: ImageSet,
+    splits: Splits,
+    given: argparse.Namespace,
+    until: float | None,
+) -> None:
+    """Writes the records of one folder and prints what they hold."""
+    from duokit.logits import save
+
+    if each.method is None and each.search is None:
+        make_records(image_set, splits, each.settings, given, until=until)
+        return
+    make = _soup if each.method is None else _asked
+    for part, record in make(each, image_set, splits, given, until).items():
+        path = given.artifacts / each.name / f"{part}.safetensors"
+        report(save(record, path), record)
+
+
+def _asked(
+    each: Wanted,
+    image_set: ImageSet,
+    splits: Splits,
+    given: argparse.Namespace,
+    until: float | None,
+) -> dict[str, Record]:
+    """Returns what the trained network says when asked by a method; it is trained if need be."""
+    from duokit.models.tuning.predict import predict_records
+    from duokit.models.tuning.run import load_run
+    from duokit.models.tuning.tuned import tuned_records
+
+    assert each.method is not None
+    folder = run_folder(given.runs, image_set, each.settings)
+    how = {"cache": given.cache, "device": given.device, "progress": not given.quiet}
+    if not (folder / "run.json").is_file():  # the records of training came from elsewhere
+        tuned_records(image_set, splits, each.settings, folder, until=until, **how)
+    return predict_records(
+        load_run(folder), image_set, splits, method=each.method, command=_command(each), **how
+    )
+
+
+def _soup(
+    each: Wanted,
+    image_set: ImageSet,
+    splits: Splits,
+    given: argparse.Namespace,
+    until: float | None,
+) -> dict[str, Record]:
+    """Returns the best run of a sweep, or a soup of its runs, which are made if need be."""
+    from duokit.models.tuning.souped import soup_records
+    from duokit.models.tuning.sweep import sweep
+    from duokit.models.tuning.tuned import prepare
+
+    where = {"device": given.device, "progress": not given.quiet}
+    folder = run_folder(given.runs, image_set, each.settings, "sweep")
+    start = prepare(image_set, splits, each.settings, cache=given.cache, **where)
+    sweep(
+        start, image_set, splits, each.settings, folder, search=each.search,
+        command=_command(each), until=until, **where,
+    )  # fmt: skip
+    return soup_records(
+        start, image_set, splits, each.settings, folder, kind=each.what, command=_command(each),
+        **where,
+    )  # fmt: skip
+
+
+def _command(each: Wanted) -> str:
+    """Returns the command that makes these records."""
+    return f"duokit zoo --make --only {each.name}"

@@ -1,28 +1,36 @@
 """`duokit zoo`: what is wanted, what is there, and making the rest within a budget."""
 
 import argparse
+import shutil
 from pathlib import Path
 
 import pytest
 
 from duokit.cli import zoo
-from duokit.cli.zoo import read_zoo
 from duokit.logits import load
+from duokit.models.tuning.zoo import read_zoo
 
 pytest.importorskip("timm")
-NAME = "digits-finetuned/test_efficientnet-32-finetuned-"
+FOLDER = "digits-finetuned/test_efficientnet-32"
+NAME = f"{FOLDER}-scratch-"
 TOML = """
-[defaults]
+[digits]
 epochs = 1
 batch = 256
 probe = false
 pretrained = "none"
+resolution = 32
 
 [[network]]
 data = "digits"
 model = "test_efficientnet"
-resolution = 32
 seeds = [0, 4]
+methods = [{ name = "views", flip = false, shift = 1 }]
+
+[[network]]
+data = "digits"
+model = "test_efficientnet"
+sweep = { trials = 2, searcher = "random", prune = false }
 """
 
 
@@ -30,6 +38,9 @@ seeds = [0, 4]
 def place(tmp_path: Path) -> Path:
     (tmp_path / "zoo.toml").write_text(TOML)
     return tmp_path
+
+
+ONE = '[[network]]\ndata = "digits"\nmodel = "test_resnet"\n'
 
 
 def run(place: Path, *words: str) -> int:
@@ -44,34 +55,90 @@ def run(place: Path, *words: str) -> int:
 def test_it_lists_and_makes_nothing(place, capsys):
     assert run(place) == 0
     text = capsys.readouterr().out
-    assert f"{NAME}0" in text
-    assert f"{NAME}4" in text
-    assert "0 of 2 networks have their records" in text
+    for name in (f"{NAME}0", f"{NAME}4", f"{FOLDER}-views-0", f"{FOLDER}-greedy-0"):
+        assert name in text
+    assert "views-4" not in text
+    assert "0 of 6 have their records" in text
     assert not (place / "artifacts").exists()
 
 
 def test_it_makes_what_is_missing_and_goes_on_after_a_budget(place, capsys):
-    assert run(place, "--make", "--only", "finetuned-4", "--budget-minutes", "0") == 1
+    assert run(place, "--make", "--only", "scratch-4", "--budget-minutes", "0") == 1
     assert "out of time after step 1 of" in capsys.readouterr().out
-    assert run(place, "--make", "--only", "finetuned-4") == 0
+    assert run(place, "--make", "--only", "scratch-4") == 0
     record = load(place / "artifacts" / f"{NAME}4" / "test.safetensors")
     assert record.seed == 4
     assert len(record.config["history"]) == 1
     assert run(place) == 0
-    assert "1 of 2 networks have their records" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "1 of 6 have their records" in text
+    assert f"{record.config['machine']}, 0." in text
+
+
+def test_a_method_asks_the_network_that_was_trained(place, capsys):
+    assert run(place, "--make", "--only", "scratch-0", "--only", "views-0") == 0
+    plain, views = (
+        load(place / "artifacts" / f"{FOLDER}-{what}-0" / "test.safetensors")
+        for what in ("scratch", "views")
+    )
+    assert views.kind == "log_probs"
+    assert views.flops == 5 * plain.flops
+    assert views.config["checkpoint_sha256"] == plain.config["checkpoint_sha256"]
+    assert (plain.logits.argmax(1) == views.logits.argmax(1)).mean() > 0.5
+
+
+def test_a_method_trains_the_network_if_only_its_records_are_there(place):
+    assert run(place, "--make", "--only", "scratch-0") == 0
+    shutil.rmtree(place / "runs")
+    assert run(place, "--make", "--only", "views-0") == 0
+    plain, views = (
+        load(place / "artifacts" / f"{FOLDER}-{what}-0" / "test.safetensors")
+        for what in ("scratch", "views")
+    )
+    assert views.config["checkpoint_sha256"] == plain.config["checkpoint_sha256"]
+
+
+def test_a_sweep_makes_the_best_run_and_both_soups(place):
+    assert (
+        run(place, "--make", "--only", "-best-", "--only", "-greedy-", "--only", "-uniform-") == 0
+    )
+    found = {
+        kind: load(place / "artifacts" / f"{FOLDER}-{kind}-0" / "val.safetensors")
+        for kind in ("best", "greedy", "uniform")
+    }
+    assert len(found["uniform"].config["ingredients"]) == 2
+    assert found["greedy"].config["val_score"] >= found["best"].config["val_score"] - 1e-12
+    trials = list((place / "runs").glob("digits-test_efficientnet-32-sweep-0/trial-*"))
+    assert len(trials) == 2  # one sweep for all three
+
+
+def test_minutes_are_measured_where_the_pictures_are(place, capsys):
+    assert run(place, "--time") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    minutes = {row[0]: row[-1] for row in rows if row[0].startswith("digits")}
+    assert 0 < float(minutes[f"{NAME}0"]) < 60
+    assert minutes[f"{FOLDER}-views-0"] == "above"  # with the above
+    assert 0 < float(minutes[f"{FOLDER}-greedy-0"]) < 60
+
+
+def test_folds_are_trained_one_by_one():
+    wanted = read_zoo(Path(__file__).parents[2] / "book" / "zoo.toml")
+    folds = [each for each in wanted if each.data == "elpv" and "lite2" in each.name]
+    assert [each.settings.fold for each in folds] == [0, 1, 2, 3, 4]
+    assert [each.folder for each in folds] == [f"elpv-finetuned/fold-{fold}" for fold in range(5)]
 
 
 @pytest.mark.parametrize(
     ("text", "kind", "words"),
     [
-        ('[[network]]\ndata = "cifar"', ValueError, r"network 1 has data = 'cifar'; expected"),
+        ('[[network]]\ndata = "cifar"', ValueError, r"network 1: data is 'cifar'; expected"),
         ('[[network]]\ndata = "digits"', ValueError, "network 1: no model is named"),
         ('[[network]]\ndata = "digits"\nmodel = "test_resnet"\nlr = "a"', TypeError, "lr is 'a'"),
-        (
-            '[[network]]\ndata = "digits"\nmodel = "test_resnet"\nseeds = [1, 1]',
-            ValueError,
-            "twice",
-        ),
+        (f"{ONE}seeds = [1, 1]", ValueError, "twice"),
+        (f"{ONE}folds = 3", ValueError, "network 1: folds is 3; expected 5"),
+        (f'{ONE}methods = [{{ name = "magic" }}]', ValueError, "network 1: method is 'magic'"),
+        (f"{ONE}sweep = {{ tries = 3 }}", ValueError, "sweep.tries is not known"),
+        ("[[networks]]", ValueError, "no table 'networks'"),
         ("[[network]", ValueError, "zoo.toml"),
     ],
 )
@@ -84,7 +151,7 @@ def test_a_bad_file_is_named(tmp_path, text, kind, words):
 
 
 def test_bad_words(place):
-    with pytest.raises(ValueError, match="no network whose name contains 'nothing'"):
+    with pytest.raises(ValueError, match="no record whose name contains nothing"):
         run(place, "--only", "nothing")
     with pytest.raises(ValueError, match="--root digits: expected DATA=FOLDER"):
         run(place, "--make", "--root", "digits")

@@ -93,6 +93,31 @@ class FineTune:
         """Where the weights come from, as `build` takes it."""
         return None if self.pretrained == "none" else self.pretrained
 
+    @property
+    def trained(self) -> str:
+        """How it gets its weights, in one word: "finetuned", or "scratch" from random ones."""
+        return "finetuned" if self.source else "scratch"
+
+    def settled(self) -> FineTune:
+        """Returns the settings with the resolution that the network will have.
+
+        Raises:
+            ValueError: an unknown network.
+        """
+        from duokit.models.transforms import preprocessing
+
+        how = preprocessing(self.model, self.resolution, pretrained=self.source)
+        return self.replace(resolution=how.resolution)
+
+    def folder(self, what: str | None = None) -> str:
+        """Returns a name for the folder of its records, MODEL-PIXELS-WHAT-SEED, once settled.
+
+        Args:
+            what: the kind of record; `trained` if not given.
+        """
+        bare = self.model.replace(":", "-").replace("/", "-")
+        return f"{bare}-{self.resolution}-{what or self.trained}-{self.seed}"
+
     def replace(self, **changes: Any) -> FineTune:
         """Returns the settings with some values changed, checked like a new one.
 
@@ -107,7 +132,7 @@ class FineTune:
 
 
 def read_settings(path: str | Path, **changes: Any) -> FineTune:
-    """Returns the settings in a TOML file, one `name = value` a line.
+    """Returns the settings in a TOML file, one `name = value` a line; a table [sweep] may follow.
 
     Args:
         path: the file.
@@ -120,6 +145,8 @@ def read_settings(path: str | Path, **changes: Any) -> FineTune:
     """
     try:
         found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        if isinstance(found.get("sweep"), dict):
+            del found["sweep"]  # what `read_search` reads
         return from_dict(found | changes)
     except (tomllib.TOMLDecodeError, ValueError, TypeError) as problem:
         kind = TypeError if isinstance(problem, TypeError) else ValueError

@@ -21,7 +21,7 @@ from duokit.models.tuning.tuned import probe_head
 
 # A random network knows little, and the strongest penalty is best.
 pytestmark = pytest.mark.filterwarnings("ignore:the best strength")
-NAME = "test_efficientnet-32-finetuned-0"
+NAME = "test_efficientnet-32-scratch-0"
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_record_holds_what_made_it(words, tmp_path, capsys):
     assert record.model == "test_efficientnet"
     assert record.weights == "random, timm"
     assert record.resolution == 32
-    assert record.config["method"] == "linear probe, then fine-tuned"
+    assert record.config["method"] == "linear probe, then trained from random weights"
     assert len(record.config["history"]) == 2
     assert record.config["checkpoint_sha256"]
     assert "2 epochs" not in capsys.readouterr().err
@@ -105,13 +105,13 @@ def test_settings_come_from_the_command_line_too(words, tmp_path):
     run(*words[1:], "--set", 'model="test_efficientnet"', "--set", "resolution=32",
         "--set", "pretrained=none", "--set", "epochs=1", "--set", "probe=false",
         "--set", "seed=3")  # fmt: skip
-    record = load(tmp_path / "out" / "test_efficientnet-32-finetuned-3" / "val.safetensors")
+    record = load(tmp_path / "out" / "test_efficientnet-32-scratch-3" / "val.safetensors")
     expected = from_dict(
         {"model": "test_efficientnet", "resolution": 32, "pretrained": "none", "epochs": 1,
          "probe": False, "seed": 3}
     )  # fmt: skip
     assert record.config["settings"] == expected.as_dict()
-    assert record.config["method"] == "fine-tuned"
+    assert record.config["method"] == "trained from random weights"
     assert record.seed == 3
 
 

@@ -1,0 +1,139 @@
+"""A zoo: the networks that a book or a study wants, as a TOML file says, and what each costs."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from duokit.images import NAMES
+from duokit.images.splits import FOLDS
+from duokit.models.cost import cost
+from duokit.models.tuning.methods import Method
+from duokit.models.tuning.settings import FineTune, from_dict
+from duokit.models.tuning.souped import KINDS
+from duokit.models.tuning.space import Search, read_search
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One folder of records of a zoo.
+
+    Attributes:
+        data: name of the data set.
+        settings: how the network is trained, the resolution settled.
+        what: "finetuned" or "scratch" for the network itself, the name of the method, or a kind of
+            soup of KINDS.
+        method: how the trained network is asked for these records; None for its logits.
+        search: how the sweep is run whose runs the soup is made of; None where there is none.
+    """
+
+    data: str
+    settings: FineTune
+    what: str
+    method: Method | None = None
+    search: Search | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where all records on the same splits lie: DATA-finetuned, or a folder a fold in it."""
+        fold = "" if self.settings.fold is None else f"/fold-{self.settings.fold}"
+        return f"{self.data}-finetuned{fold}"
+
+    @property
+    def name(self) -> str:
+        """Folder of the records: caltech101-finetuned/MODEL-PIXELS-WHAT-SEED."""
+        return f"{self.folder}/{self.settings.folder(self.what)}"
+
+    @property
+    def runs(self) -> int:
+        """How often a network is trained for these records and no others of the zoo.
+
+        Methods ask a network that is wanted for itself; the soups of a sweep share its runs, which
+        count for the first kind.
+        """
+        if self.search is not None:
+            return self.search.trials if self.what == KINDS[0] else 0
+        return int(self.what == self.settings.trained)
+
+    def parts(self, artifacts: Path) -> list[str]:
+        """Returns the names of the records that are there."""
+        return sorted(path.stem for path in (artifacts / self.name).glob("*.safetensors"))
+
+    def work(self) -> float:
+        """Returns multiply-adds of all its training for one training image, over all epochs.
+
+        A backward pass costs two forward passes.
+        """
+        size = self.settings.resolution
+        assert size is not None  # settled
+        return 3.0 * cost(self.settings.model, size).flops * self.settings.epochs * self.runs
+
+
+def read_zoo(path: Path) -> list[Wanted]:
+    """Returns what a zoo file wants, in its order.
+
+    A table with the name of a data set holds settings of `duokit.models.tuning.settings.FineTune`
+    for all of its networks. Each [[network]] holds `data`, further settings, `seeds` (a list, [0]
+    if not given), `folds` (how many, for data sets with folds) and `methods` (tables with the
+    values of `duokit.models.tuning.methods.Method`: more records of the first seed's network). One
+    that holds `sweep`, a table as in a settings file (`duokit.models.tuning.space.Search`), wants
+    the best run of the sweep and its soups instead.
+
+    Args:
+        path: TOML file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no TOML, an unknown table, data set, method or setting, or the same network
+            twice.
+        TypeError: a value of another type.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as problem:
+        raise ValueError(f"{path}: {problem}") from problem
+    unknown = set(found) - {*NAMES, "network"}
+    if unknown:
+        raise ValueError(
+            f"{path}: no table {sorted(unknown)[0]!r}; expected [[network]] or one of "
+            f"{', '.join(NAMES)}"
+        )
+    wanted: list[Wanted] = []
+    for number, table in enumerate(found.get("network", []), start=1):
+        data = table.get("data")
+        try:
+            if data not in NAMES:
+                raise ValueError(f"data is {data!r}; expected one of {', '.join(NAMES)}")
+            values = {**found.get(data, {}), **table}
+            del values["data"]
+            wanted += _networks(data, values)
+        except (ValueError, TypeError) as problem:
+            raise type(problem)(f"{path}: network {number}: {problem}") from problem
+    names = [each.name for each in wanted]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"{path}: {twice} is there twice")
+    return wanted
+
+
+def _networks(data: str, values: Mapping[str, Any]) -> Iterator[Wanted]:
+    """Yields what a table wants: for each fold and seed a network and its methods, or soups."""
+    settings = dict(values)
+    seeds, folds = settings.pop("seeds", [0]), settings.pop("folds", None)
+    methods, sweep = settings.pop("methods", []), settings.pop("sweep", None)
+    if folds not in (None, FOLDS):
+        raise ValueError(f"folds is {folds!r}; expected {FOLDS}, or none")
+    search = None if sweep is None else read_search(None, **sweep)
+    asked = [Method(**table) for table in methods]
+    for fold in [None] if folds is None else range(folds):
+        for seed in seeds:
+            made = from_dict(settings | {"seed": seed, "fold": fold}).settled()
+            if search is not None:
+                yield from (Wanted(data, made, kind, search=search) for kind in KINDS)
+                continue
+            yield Wanted(data, made, made.trained)
+            if seed == seeds[0]:
+                yield from (Wanted(data, made, each.name, method=each) for each in asked)
