@@ -58,6 +58,24 @@ class Splits:
         """Returns the number of images of each part."""
         return {name: len(ids) for name, ids in self.parts.items()}
 
+    def at_most(self, images: int, *, seed: int = 0) -> Splits:
+        """Returns the same parts with so many images each, drawn at random, for a quick trial.
+
+        Args:
+            images: how many a part keeps, 1 or more; a smaller part stays whole.
+            seed: of the draw, 0 or more.
+
+        Raises:
+            ValueError: fewer than one image, or a negative seed.
+        """
+        if images < 1:
+            raise ValueError(f"images is {images}; expected 1 or more a part")
+        parts = {
+            name: tuple(_generator(seed, name).permutation(np.array(ids))[:images].tolist())
+            for name, ids in self.parts.items()
+        }
+        return Splits(self.dataset, f"{self.protocol}; at most {images} of each", self.seed, parts)
+
 
 def make_splits(
     image_set: ImageSet,

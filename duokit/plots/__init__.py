@@ -11,6 +11,7 @@ from .reliability import reliability_diagram
 from .selective import risk_coverage
 from .style import apply_style
 from .tradeoff import flops_tradeoff
+from .training import training_curves
 
 __all__ = [
     "apply_style",
@@ -20,4 +21,5 @@ __all__ = [
     "confidence_histogram",
     "improvements",
     "flops_tradeoff",
+    "training_curves",
 ]

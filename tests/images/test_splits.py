@@ -185,3 +185,17 @@ def test_folds_by_the_name_of_a_set():
     assert "fold 1 of 5 of the images is test" in default_splits(images, fold=1).protocol
     with pytest.raises(ValueError, match="digits has no folds; those that have: elpv, folder"):
         default_splits(load("digits"), fold=1)
+
+
+def test_fewer_images_of_each_part_for_a_quick_trial():
+    whole = make_splits(an_image_set({"a": 40, "b": 30}), train=0.5, val=3, seed=1)
+    few = whole.at_most(10, seed=2)
+    assert few.sizes() == {"train": 10, "val": 6, "test": 10}
+    for part, ids in few.parts.items():
+        assert set(ids) <= set(whole.parts[part])
+    assert {name[0] for name in few.parts["train"]} == {"a", "b"}  # not the first ten
+    assert few == whole.at_most(10, seed=2)
+    assert few != whole.at_most(10, seed=3)
+    assert few.protocol.endswith("; at most 10 of each")
+    with pytest.raises(ValueError, match="images is 0; expected 1 or more"):
+        whole.at_most(0)

@@ -17,9 +17,14 @@ from duokit.plots import (
     nll_landscape,
     reliability_diagram,
     risk_coverage,
+    training_curves,
 )
 
 NAMES = [name for name in duokit.plots.__all__ if name != "apply_style"]
+HISTORIES = {
+    name: [{"epoch": epoch, "val_accuracy": 1 - rate / epoch} for epoch in range(1, 6)]
+    for name, rate in (("large", 0.3), ("small", 0.5))
+}
 
 
 @pytest.fixture
@@ -42,6 +47,7 @@ def plot(request, scores, landscape, fits, table):
             {name: reliability[name] for name in ("duo", "large")}, ax
         ),
         "risk_coverage": lambda ax=None: risk_coverage(risk, ax),
+        "training_curves": lambda ax=None: training_curves(HISTORIES, ax),
     }[request.param]
 
 
