@@ -10,9 +10,11 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -62,20 +64,39 @@ class Pixels:
             device: where the network is.
         """
         if self.values.device.type != "cpu":
-            return self.values[rows.to(self.values.device, non_blocking=True)]
-        found = self.values[rows]
-        if device.type == "cuda":  # only from pinned memory does a copy run beside the computation
-            return found.pin_memory().to(device, non_blocking=True)
-        return found.to(device)
+            return self.values[send(rows, self.values.device)]
+        found = torch.empty(
+            (len(rows), *self.values.shape[1:]),
+            dtype=torch.uint8,
+            pin_memory=device.type == "cuda",  # gathered where a copy can start at once
+        )
+        torch.index_select(self.values, 0, rows, out=found)
+        return send(found, device)
 
     def normalised(self, values: torch.Tensor) -> torch.Tensor:
         """Returns bytes (m, 3, side, side) as the network wants them: float32, normalised."""
-        mean, std = (
-            torch.tensor(each, dtype=torch.float32).view(3, 1, 1)
-            for each in (self.preprocessing.mean, self.preprocessing.std)
-        )
-        scaled = values.float() / 255  # the same steps, so the same rounding, as ToTensor
-        return (scaled - mean.to(values.device)) / std.to(values.device)
+        mean, std = _statistics(self.preprocessing, values.device)
+        return (values.float() / 255 - mean) / std  # the same steps, so the same bits, as ToTensor
+
+    def check(self, name: str, rows: torch.Tensor, classes: int) -> None:
+        """Returns nothing if these rows can be trained on or scored.
+
+        Args:
+            name: what an error calls them, such as "train".
+            rows: (m,) int64.
+            classes: of the network's head.
+
+        Raises:
+            ValueError: no rows, an image of no class, or a label that the head lacks.
+        """
+        if not len(rows):
+            raise ValueError(f"there are no {name} images")
+        labels = self.labels[rows]
+        if labels.min() < 0 or labels.max() >= classes:
+            raise ValueError(
+                f"{name} labels go from {int(labels.min())} to {int(labels.max())}; the head has "
+                f"{classes} classes, 0 to {classes - 1}"
+            )
 
     def near(self, device: torch.device) -> Pixels:
         """Returns these pixels on a GPU if they take at most a quarter of its free memory."""
@@ -85,6 +106,40 @@ class Pixels:
         if self.values.numel() > ON_DEVICE * free:
             return self
         return Pixels(self.values.to(device), self.labels, self.ids, self.preprocessing)
+
+
+def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Returns the values on the device; a GPU gets them while it computes, and nobody waits."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()  # as it is, if it is pinned: only so a copy needs no waiting
+    return values.to(device, non_blocking=device.type != "mps")
+
+
+def ahead(
+    pixels: Pixels, rows: Iterable[torch.Tensor], device: torch.device
+) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
+    """Yields pictures and labels of these rows, batch by batch; a thread fetches the next one.
+
+    Args:
+        pixels: decoded pictures.
+        rows: (m,) int64 on the CPU for each batch.
+        device: where the network is.
+
+    Yields:
+        (m, 3, side, side) uint8 and (m,) int64 on the device.
+    """
+
+    def fetch(some: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return pixels.batch(some, device), send(pixels.labels[some], device)
+
+    with ThreadPoolExecutor(1) as thread:
+        coming: deque[Future[tuple[torch.Tensor, torch.Tensor]]] = deque()
+        for some in rows:
+            coming.append(thread.submit(fetch, some))
+            if len(coming) > 1:
+                yield coming.popleft().result()
+        for last in coming:
+            yield last.result()
 
 
 def decode(
@@ -167,6 +222,13 @@ def _fill(
     if isinstance(values, np.memmap):
         values.flush()
     return values
+
+
+@lru_cache(maxsize=8)
+def _statistics(how: Preprocessing, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns mean and std, (3, 1, 1), on the device: sending them each time would wait for it."""
+    mean, std = (torch.tensor(each, dtype=torch.float32) for each in (how.mean, how.std))
+    return mean.view(3, 1, 1).to(device), std.view(3, 1, 1).to(device)
 
 
 def _key(image_set: ImageSet, ids: tuple[str, ...], preprocessing: Preprocessing) -> str:

@@ -4,5 +4,7 @@
                                                   sweep (many runs) -> soup (their mean)
 
 `finetune` is the file to read first. Beneath it lie `schedule` (what happens at each step),
-`augment` (RandAugment for a batch on the device) and `checkpoint` (the run on the disk).
+`augment` (RandAugment for a batch on the device), `devices` (one, or many through accelerate),
+`watch` (clock, progress bar, curves, the eye on the loss) and `checkpoint` (the run on the disk);
+`footprint` measures what a step takes.
 """

@@ -10,8 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
+
+from duokit.models.pixels import send
 
 BINS = 31  # strengths that RandAugment tells apart
 Op = Callable[[torch.Tensor, float], torch.Tensor]
@@ -74,23 +77,52 @@ def augment(values: torch.Tensor, draws: Draws, *, magnitude: int = 9) -> torch.
     for ops, signs in zip(draws.ops.T, draws.signs.T, strict=True):
         code = ops * 2 + (signs > 0)
         for group in code.unique().tolist():
-            rows = torch.nonzero(code == group)[:, 0].to(values.device, non_blocking=True)
+            rows = send(torch.nonzero(code == group)[:, 0], values.device)
             op = _OPS[group // 2]
             values[rows] = op(values[rows], (1 if group % 2 else -1) * magnitude / (BINS - 1))
-    rows = torch.nonzero(draws.flips)[:, 0].to(values.device, non_blocking=True)
+    rows = send(torch.nonzero(draws.flips)[:, 0], values.device)
     values[rows] = F.horizontal_flip(values[rows])
     return values
 
 
-def _affine(x: torch.Tensor, *, shear: tuple[float, float], shift: tuple[int, int]) -> torch.Tensor:
+def _warp(name: str) -> Op:
+    """Returns a warp of torchvision's, for pictures and a strength in -1 ... 1."""
+
+    def apply(x: torch.Tensor, strength: float) -> torch.Tensor:
+        inside, source = _sources(name, strength, x.shape[-2], x.shape[-1], x.device)
+        return x.flatten(2)[:, :, source].view_as(x) * inside
+
+    return apply
+
+
+@lru_cache(maxsize=64)
+def _sources(
+    name: str, strength: float, height: int, width: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns what a warp does: whether a pixel comes from inside, 0 or 1, and from which one.
+
+    torchvision sends a matrix to the device at each call and waits until it is there; here it warps
+    the numbers of the pixels, once, and their places are kept on the device.
+
+    Returns:
+        (height, width) uint8 and (height * width,) int64.
+    """
     from torchvision.transforms.v2 import functional as F  # noqa: N812
 
-    center = [0.0, 0.0] if any(shear) else None
-    degrees = [math.degrees(math.atan(each)) for each in shear]
-    moved: torch.Tensor = F.affine(
-        x, angle=0.0, translate=list(shift), scale=1.0, shear=degrees, center=center
-    )
-    return moved
+    numbers = torch.arange(1.0, height * width + 1).view(1, height, width)
+    if name == "rotate":
+        warped = F.rotate(numbers, 30 * strength)
+    else:
+        shear = math.degrees(math.atan(0.3 * strength))
+        shifts = [int(150 / 331 * side * strength) for side in (width, height)]
+        warped = F.affine(
+            numbers, angle=0.0, scale=1.0, center=[0.0, 0.0] if "shear" in name else None,
+            shear=[shear * (name == "shear x"), shear * (name == "shear y")],
+            translate=[shifts[0] * (name == "shift x"), shifts[1] * (name == "shift y")],
+        )  # fmt: skip
+    source = warped.long().flatten()
+    inside = (source > 0).to(torch.uint8).view(height, width)
+    return inside.to(device), (source - 1).clamp(min=0).to(device)
 
 
 def _adjust(name: str) -> Op:
@@ -105,11 +137,19 @@ def _adjust(name: str) -> Op:
     return apply
 
 
-def _rotate(x: torch.Tensor, strength: float) -> torch.Tensor:
-    from torchvision.transforms.v2 import functional as F  # noqa: N812
-
-    rotated: torch.Tensor = F.rotate(x, 30 * strength)
-    return rotated
+def _sharpen(x: torch.Tensor, strength: float) -> torch.Tensor:
+    """Returns torchvision's adjust_sharpness, whose kernel would wait for the device."""
+    if min(x.shape[-2:]) < 3:
+        return x
+    height, width = x.shape[-2] - 2, x.shape[-1] - 2
+    sharp = x.float()
+    inner = sharp[..., 1:-1, 1:-1]
+    total = 4 * inner
+    for down in range(3):
+        for right in range(3):
+            total += sharp[..., down : down + height, right : right + width]
+    inner += ((total / 13).round() - inner) * (-0.9 * strength)
+    return sharp.clamp(0, 255).to(torch.uint8)
 
 
 def _posterize(x: torch.Tensor, strength: float) -> torch.Tensor:
@@ -138,15 +178,15 @@ def _equalize(x: torch.Tensor, _: float) -> torch.Tensor:
 # In torchvision's order.
 _OPS: tuple[Op, ...] = (
     lambda x, _: x,
-    lambda x, s: _affine(x, shear=(0.3 * s, 0.0), shift=(0, 0)),
-    lambda x, s: _affine(x, shear=(0.0, 0.3 * s), shift=(0, 0)),
-    lambda x, s: _affine(x, shear=(0.0, 0.0), shift=(int(150 / 331 * x.shape[-1] * s), 0)),
-    lambda x, s: _affine(x, shear=(0.0, 0.0), shift=(0, int(150 / 331 * x.shape[-2] * s))),
-    _rotate,
+    _warp("shear x"),
+    _warp("shear y"),
+    _warp("shift x"),
+    _warp("shift y"),
+    _warp("rotate"),
     _adjust("brightness"),
     _adjust("saturation"),
     _adjust("contrast"),
-    _adjust("sharpness"),
+    _sharpen,
     _posterize,
     _solarize,
     _autocontrast,

@@ -16,6 +16,8 @@ from torch import nn
 from duokit.logits.files import write_whole
 from duokit.models.tuning.settings import FineTune
 
+# Settings that may change from one part of a run to the next: its result stays what it is.
+FREE = ("micro_batch", "compile", "save_minutes")
 LAST, BEST, HISTORY = "last.pt", "best.safetensors", "metrics.jsonl"
 
 
@@ -77,18 +79,23 @@ def read_checkpoint(
 ) -> Progress:
     """Returns how far the run in the folder is, its weights now in the model; 0 steps if none.
 
+    How many images at a time is the fewer of what the settings say and what did fit before.
+
     Raises:
         ValueError: the folder holds a run with other settings, or a file that cannot be read.
     """
     path = folder / LAST
+    at_a_time = settings.micro_batch or settings.batch
     if not path.is_file():
-        return Progress()
+        return Progress(micro_batch=at_a_time)
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # torch raises many kinds for a damaged file
         raise ValueError(f"{path} is no checkpoint ({problem}): remove it to start anew") from None
     ours = settings.as_dict()
-    other = [name for name in ours if state["settings"].get(name) != ours[name]]
+    other = [
+        name for name in ours if state["settings"].get(name) != ours[name] and name not in FREE
+    ]
     if other:
         name = other[0]
         raise ValueError(
@@ -96,8 +103,14 @@ def read_checkpoint(
             f"{ours[name]!r}: choose another folder, or remove it to start anew"
         )
     model.load_state_dict(state["model"])
+    for group, saved in zip(
+        optimiser.param_groups, state["optimiser"]["param_groups"], strict=True
+    ):
+        saved["fused"] = group["fused"]  # a matter of the device, not of the run
     optimiser.load_state_dict(state["optimiser"])
-    return Progress(**state["progress"])
+    progress = Progress(**state["progress"])
+    progress.micro_batch = min(progress.micro_batch, at_a_time)
+    return progress
 
 
 def write_best(folder: Path, model: nn.Module) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
-import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
 
-from duokit.models.tuning.augment import augment
 from duokit.models.build import head
+from duokit.models.pixels import Pixels, ahead
+from duokit.models.tuning.augment import augment
 from duokit.models.tuning.checkpoint import (
     Progress,
     read_best,
@@ -25,13 +23,15 @@ from duokit.models.tuning.checkpoint import (
     write_checkpoint,
     write_history,
 )
-from duokit.models.inference import pick_device
-from duokit.models.pixels import Pixels
+from duokit.models.tuning.devices import adamw, half_of, is_out_of_memory, layout, pick_devices
 from duokit.models.tuning.schedule import Schedule
 from duokit.models.tuning.settings import FineTune
+from duokit.models.tuning.watch import Watch
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+    from duokit.models.tuning.devices import OneDevice
 
 LOOK_EVERY = 20  # steps between two looks at the loss: each look waits for the device
 
@@ -48,6 +48,7 @@ def fine_tune(
     until: float | None = None,
     after_epoch: Callable[[Progress], None] | None = None,
     progress: bool = True,
+    tensorboard: bool = False,
 ) -> Progress:
     """Returns how the run went; the model has the weights of the epoch that was best on val.
 
@@ -68,67 +69,74 @@ def fine_tune(
         until: when to stop with a checkpoint, in seconds of time.monotonic(); None for never.
         after_epoch: called after each epoch's checkpoint; what it raises ends the run.
         progress: whether to show a progress bar (on the error stream).
+        tensorboard: whether the folder also gets curves for TensorBoard: loss, learning rate,
+            images a second, val scores.
 
     Raises:
         TimeoutError: it is `until`; the same call goes on from the checkpoint.
         ValueError: rows without a class, a label that the head lacks, or a folder in which a run
             with other settings lies.
         FloatingPointError: the loss is not finite any more; the text names step and images.
-        ModuleNotFoundError: accelerate is missing.
+        ModuleNotFoundError: several processes without accelerate, or `tensorboard` without it.
+        torch.cuda.OutOfMemoryError: one image does not fit, or one of several processes ran out;
+            the text says what to do.
     """
-    _check(pixels, train, val, head(model)[1].out_features)
-    accelerator = _accelerator(settings, device)
-    place = accelerator.device
+    for name, rows in (("train", train), ("val", val)):
+        pixels.check(name, rows, head(model)[1].out_features)
+    devices = pick_devices(settings, device)
+    place, world, rank = devices.device, devices.num_processes, devices.process_index
     pixels = pixels.near(place)
-    model.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
-    )
+    model.to(device=place, memory_format=layout(place))  # type: ignore[call-overload]
+    optimiser = adamw(model, settings, place)
     done = read_checkpoint(folder, settings, model, optimiser)
     schedule = Schedule(len(train), settings)
-    done.micro_batch = done.micro_batch or settings.micro_batch or settings.batch
-    net: nn.Module = torch.compile(model) if settings.compile else model  # type: ignore[assignment]
-    net, optimiser = accelerator.prepare(net, optimiser)
-    alone = accelerator.num_processes == 1  # several would have to agree on the time
+    # A batch has up to three sizes (micro, the rest, an epoch's last): each is compiled, once.
+    net: nn.Module = torch.compile(model, dynamic=False) if settings.compile else model  # type: ignore[assignment]
+    net, optimiser = devices.prepare(net, optimiser)
 
-    with torch.random.fork_rng(), _Watch(schedule, done, accelerator, show=progress) as watch:
-        while done.step < schedule.steps:
+    steps = range(done.step, schedule.steps)
+    mine = (train[schedule.places(step)[schedule.mine(step, rank, world)]] for step in steps)
+    with (
+        torch.random.fork_rng(devices=[place] if place.type == "cuda" else []),
+        Watch(schedule, done, devices, folder, show=progress, tensorboard=tensorboard) as watch,
+        closing(ahead(pixels, mine, place)) as batches,
+    ):
+        for batch in batches:
             net.train()
             if settings.batchnorm == "frozen":
                 _freeze_statistics(net)
-            torch.manual_seed(schedule.seed(done.step, stream=2 + accelerator.process_index))
-            rows = train[schedule.places(done.step)]
+            torch.manual_seed(schedule.seed(done.step, stream=2 + rank))
             optimiser.param_groups[0]["lr"] = schedule.rate(done.step)
-            loss = _gradients(net, pixels, rows, schedule, done, accelerator)
+            loss = _gradients(net, pixels, batch, schedule, done, devices)
             if settings.clip is not None:
-                accelerator.clip_grad_norm_(net.parameters(), settings.clip)
+                devices.clip_grad_norm_(net.parameters(), settings.clip)
             optimiser.step()
             optimiser.zero_grad()
-            watch.saw(loss, len(rows))
+            watch.saw(loss, schedule.size(done.step))
 
             done.step += 1
             ended = done.step % schedule.per_epoch == 0
-            late = until is not None and time.monotonic() >= until and alone
+            late = until is not None and time.monotonic() >= until and world == 1
             save = ended or late or watch.due(settings.save_minutes)
             if save or done.step % LOOK_EVERY == 0:
                 watch.look(pixels, train)
             if ended:
-                scores = val_scores(_logits(model, pixels, val, accelerator), pixels.labels[val])
+                scores = val_scores(_logits(model, pixels, val, done, devices), pixels.labels[val])
                 watch.end_epoch(scores)
                 if scores[settings.select] > done.best:
                     done.best, done.best_epoch = scores[settings.select], len(done.history)
-                    if accelerator.is_main_process:
+                    if devices.is_main_process:
                         write_best(folder, model)
-            if save and accelerator.is_main_process:
+            if save and devices.is_main_process:
+                watch.saves()
                 write_checkpoint(folder, settings, done, model, optimiser)
                 write_history(folder, done)
-                watch.saved()
             if ended and after_epoch is not None:
                 after_epoch(done)
             if late and done.step < schedule.steps:
                 raise TimeoutError(f"out of time after step {done.step} of {schedule.steps}")
-    accelerator.wait_for_everyone()
-    accelerator.unwrap_model(net, keep_fp32_wrapper=False)  # no autocast from here on
+    devices.wait_for_everyone()
+    devices.unwrap_model(net, keep_fp32_wrapper=False)  # no autocast from here on
     read_best(folder, model)
     model.eval()
     return done
@@ -137,50 +145,57 @@ def fine_tune(
 def _gradients(
     net: nn.Module,
     pixels: Pixels,
-    rows: torch.Tensor,
+    batch: tuple[torch.Tensor, torch.Tensor],
     schedule: Schedule,
     done: Progress,
-    accelerator: Accelerator,
+    devices: Accelerator | OneDevice,
 ) -> torch.Tensor:
     """Returns the step's mean loss over this process's images, their gradients left in the net.
+
+    Where memory does not suffice, with fewer images at a time.
+    """
+    while True:
+        try:
+            return _accumulate(net, pixels, batch, schedule, done, devices)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            done.micro_batch = half_of(
+                min(done.micro_batch, len(batch[1])), step=done.step,
+                batch=schedule.settings.batch, processes=devices.num_processes, error=error,
+            )  # fmt: skip
+        net.zero_grad()  # only here, after the error, has what the step held been let go
+        torch.cuda.empty_cache()
+
+
+def _accumulate(
+    net: nn.Module,
+    pixels: Pixels,
+    batch: tuple[torch.Tensor, torch.Tensor],
+    schedule: Schedule,
+    done: Progress,
+    devices: Accelerator | OneDevice,
+) -> torch.Tensor:
+    """Returns the step's summed loss; gradients are added up, micro-batch by micro-batch.
 
     Every process takes every so-manieth image, every micro-batch some of these. Losses are summed
     and divided by the size of the global batch, so how it is shared does not matter.
     """
-    world, rank = accelerator.num_processes, accelerator.process_index
-    draws = schedule.draws(done.step)
-    mine = torch.arange(rank, len(rows), world)
-    share = 1.0 if len(mine) else 0.0  # the last batch may have fewer images than processes
-    mine = mine if len(mine) else torch.zeros(1, dtype=torch.int64)
-    while True:
-        try:
-            total = torch.zeros((), device=accelerator.device)
-            pieces = mine.split(done.micro_batch)
-            for number, some in enumerate(pieces):
-                images = augment(
-                    pixels.batch(rows[some], accelerator.device),
-                    draws[some],
-                    magnitude=schedule.settings.magnitude,
-                )
-                labels = pixels.labels[rows[some]].to(accelerator.device, non_blocking=True)
-                last = number == len(pieces) - 1
-                with nullcontext() if last else accelerator.no_sync(net):
-                    loss = _loss(net, pixels.normalised(images), labels, schedule.settings)
-                    # Processes' gradients are averaged, not summed: hence times their number.
-                    accelerator.backward(loss * share * world / len(rows))
-                total += loss.detach() * share
-            return total
-        except torch.cuda.OutOfMemoryError:
-            if world > 1 or done.micro_batch == 1:
-                raise
-            net.zero_grad()
-            done.micro_batch = (min(done.micro_batch, len(mine)) + 1) // 2
-            torch.cuda.empty_cache()
-            warnings.warn(
-                f"out of memory at step {done.step}: on with {done.micro_batch} images at a time "
-                f"and the same batch of {schedule.settings.batch}",
-                stacklevel=3,
-            )
+    images, labels = batch
+    world, rank = devices.num_processes, devices.process_index
+    draws = schedule.draws(done.step)[schedule.mine(done.step, rank, world)]
+    share = float(rank < schedule.size(done.step))  # 0: no image of a small batch is left for it
+    total = torch.zeros((), device=devices.device)
+    for first in range(0, len(labels), done.micro_batch):
+        some = slice(first, first + done.micro_batch)
+        augmented = augment(images[some], draws[some], magnitude=schedule.settings.magnitude)
+        with nullcontext() if some.stop >= len(labels) else devices.no_sync(net):
+            with devices.autocast():
+                loss = _loss(net, pixels.normalised(augmented), labels[some], schedule.settings)
+            # Processes' gradients are averaged, not summed: hence times their number.
+            devices.backward(loss * share * world / schedule.size(done.step))
+        total += loss.detach() * share
+    return total
 
 
 def _loss(
@@ -193,24 +208,28 @@ def _loss(
 
         classes = head(getattr(net, "module", net))[1].out_features
         images, target = MixUp(alpha=settings.mixup, num_classes=classes)(images, labels)
-    logits = net(images.contiguous(memory_format=torch.channels_last)).float()
+    logits = net(images.contiguous(memory_format=layout(images.device))).float()
     return cross_entropy(logits, target, label_smoothing=settings.label_smoothing, reduction="sum")
 
 
 def _logits(
-    model: nn.Module, pixels: Pixels, rows: torch.Tensor, accelerator: Accelerator
+    model: nn.Module,
+    pixels: Pixels,
+    rows: torch.Tensor,
+    done: Progress,
+    devices: Accelerator | OneDevice,
 ) -> torch.Tensor:
     """Returns the logits, (m, k) float32 on the CPU, of these rows; every process computes some."""
     model.eval()
-    world, rank = accelerator.num_processes, accelerator.process_index
+    world, rank = devices.num_processes, devices.process_index
     share = -(-len(rows) // world)
     mine = rows[torch.arange(rank * share, (rank + 1) * share).clamp(max=len(rows) - 1)]
     found = []
-    with torch.inference_mode(), accelerator.autocast():
-        for some in mine.split(256):
-            images = pixels.normalised(pixels.batch(some, accelerator.device))
-            found.append(model(images.contiguous(memory_format=torch.channels_last)).float())
-    gathered: torch.Tensor = accelerator.gather(torch.cat(found))
+    with torch.inference_mode(), devices.autocast():
+        for images, _ in ahead(pixels, mine.split(done.micro_batch), devices.device):
+            ready = pixels.normalised(images).contiguous(memory_format=layout(images.device))
+            found.append(model(ready).float())
+    gathered: torch.Tensor = devices.gather(torch.cat(found))
     return gathered[: len(rows)].cpu()
 
 
@@ -231,113 +250,7 @@ def val_scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     }
 
 
-class _Watch:
-    """The clock, the progress bar and the eye on the loss of a run."""
-
-    def __init__(
-        self, schedule: Schedule, done: Progress, accelerator: Accelerator, *, show: bool
-    ) -> None:
-        self.schedule, self.done, self.accelerator = schedule, done, accelerator
-        self.sum = torch.tensor(done.losses, dtype=torch.float64, device="cpu")
-        self.sum = self.sum.to(accelerator.device, torch.float32 if self._mps() else torch.float64)
-        self.broken = torch.tensor(-1, device=accelerator.device)  # the first step not finite
-        self.before, self.images = done.seconds, 0
-        self.began = self.last_save = time.monotonic()
-        self.bar = tqdm(
-            total=schedule.steps, initial=done.step, desc="fine-tune", unit="step",
-            disable=not (show and accelerator.is_main_process),
-        )  # fmt: skip
-
-    def _mps(self) -> bool:
-        return self.accelerator.device.type == "mps"
-
-    def saw(self, loss: torch.Tensor, images: int) -> None:
-        """Keeps the loss of a step, on the device."""
-        self.sum += loss
-        unbroken = torch.isfinite(loss) | (self.broken >= 0)
-        self.broken = torch.where(unbroken, self.broken, self.done.step)
-        self.images += images
-        self.bar.update()
-
-    def due(self, minutes: float) -> bool:
-        """Returns whether the last checkpoint is so long ago; never where processes must agree."""
-        alone = self.accelerator.num_processes == 1
-        return alone and time.monotonic() - self.last_save >= 60 * minutes
-
-    def saved(self) -> None:
-        """Starts the wait for the next checkpoint."""
-        self.last_save = time.monotonic()
-
-    def look(self, pixels: Pixels, train: torch.Tensor) -> None:
-        """Waits for the device, shows the loss, and stops the run if it is not finite."""
-        total = self.accelerator.reduce(self.sum.clone(), reduction="sum")
-        broken = int(self.accelerator.reduce(self.broken.float(), reduction="max"))
-        self.done.losses = float(self.sum)
-        self.done.seconds = self.before + time.monotonic() - self.began
-        if broken >= 0:
-            ids = [pixels.ids[row] for row in train[self.schedule.places(broken)].tolist()]
-            raise FloatingPointError(
-                f"the loss is not finite at step {broken} (epoch "
-                f"{broken // self.schedule.per_epoch + 1}), images {', '.join(ids[:5])} and "
-                f"{max(0, len(ids) - 5)} more. The checkpoint in the folder is from before that; "
-                "a smaller lr or clip = 1.0 may help, in a new folder"
-            )
-        within = (self.done.step - 1) % self.schedule.per_epoch + 1
-        seen = min(within * self.schedule.settings.batch, self.schedule.images)
-        speed = self.images / (time.monotonic() - self.began)
-        self.bar.set_postfix_str(f"loss {float(total) / seen:.3f}, {speed:.0f} images/s")
-
-    def end_epoch(self, scores: dict[str, float]) -> None:
-        """Adds a row to the history."""
-        total = float(self.accelerator.reduce(self.sum.clone(), reduction="sum"))
-        self.done.seconds = self.before + time.monotonic() - self.began
-        self.done.history.append(
-            {"epoch": len(self.done.history) + 1, "step": self.done.step}
-            | {"lr": self.schedule.rate(self.done.step - 1), "loss": total / self.schedule.images}
-            | {f"val_{name}": value for name, value in scores.items()}
-            | {"seconds": round(self.done.seconds, 1)}
-        )
-        self.sum.zero_()
-        self.done.losses = 0.0
-
-    def __enter__(self) -> _Watch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-
 def _freeze_statistics(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
-
-
-def _accelerator(settings: FineTune, device: str) -> Accelerator:
-    try:
-        from accelerate import Accelerator
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            "fine-tuning needs accelerate: pip install 'duokit[train]'", name=missing.name
-        ) from missing
-    from accelerate.state import AcceleratorState
-
-    place = pick_device(device)
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:  # an earlier run may have had another device
-        AcceleratorState._reset_state(reset_partial_state=True)
-    half = settings.precision == "bf16"
-    if settings.precision == "auto":
-        half = place.type == "cuda" and torch.cuda.is_bf16_supported()
-    return Accelerator(mixed_precision="bf16" if half else "no", cpu=place.type == "cpu")
-
-
-def _check(pixels: Pixels, train: torch.Tensor, val: torch.Tensor, classes: int) -> None:
-    for name, rows in (("train", train), ("val", val)):
-        if not len(rows):
-            raise ValueError(f"there are no {name} images")
-        labels = pixels.labels[rows]
-        if labels.min() < 0 or labels.max() >= classes:
-            raise ValueError(
-                f"{name} labels go from {int(labels.min())} to {int(labels.max())}; the head has "
-                f"{classes} classes, 0 to {classes - 1}"
-            )

@@ -55,10 +55,28 @@ class Schedule:
         order = _order(self.images, self.settings.seed, epoch)
         return order[within * self.settings.batch : (within + 1) * self.settings.batch]
 
+    def size(self, step: int) -> int:
+        """Returns how many images the step has."""
+        return len(self.places(step))
+
+    def mine(self, step: int, rank: int, processes: int) -> torch.Tensor:
+        """Returns which of the step's images, (m,) int64, a process computes: every so-manieth.
+
+        A last, small batch may have none for it. Then it is the first one, which must not count.
+
+        Args:
+            step: number of the step.
+            rank: number of the process, from 0.
+            processes: how many there are.
+        """
+        size = self.size(step)
+        none = torch.zeros(1, dtype=torch.int64)
+        return torch.arange(rank, size, processes) if rank < size else none
+
     def draws(self, step: int) -> Draws:
         """Returns what the augmentation does to the images of the step."""
         return draw(
-            len(self.places(step)),
+            self.size(step),
             rounds=self.settings.randaugment,
             flip=self.settings.flip,
             generator=torch.Generator().manual_seed(self.seed(step, stream=1)),
