@@ -11,7 +11,10 @@ from importlib import import_module
 from typing import Any
 
 # Modules of duokit.cli.
-COMMANDS = ("run", "fit", "evaluate", "probe", "finetune", "sweep", "zoo", "records", "doctor")
+COMMANDS = (
+    "run", "fit", "evaluate", "probe", "finetune", "sweep", "predict", "ensemble", "zoo", "records",
+    "doctor",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from duokit.images import NAMES, load
 
 if TYPE_CHECKING:
     from duokit.images import ImageSet, Splits
+    from duokit.logits import Record
     from duokit.models.tuning.settings import FineTune
 
 
@@ -80,7 +81,7 @@ def task(arguments: argparse.Namespace) -> tuple[FineTune, ImageSet, Splits]:
     """Returns the settings, settled, the pictures and their parts that the words name."""
     settings = settled(_settings(arguments))
     image_set = load(arguments.data, arguments.root, download=arguments.download)
-    arguments.seed = settings.split_seed
+    arguments.seed, arguments.fold = settings.split_seed, settings.fold
     return settings, image_set, kept_splits(image_set, arguments)
 
 
@@ -92,10 +93,28 @@ def settled(settings: FineTune) -> FineTune:
     return settings.replace(resolution=how.resolution)
 
 
-def folder_name(settings: FineTune, what: str = "finetuned") -> str:
-    """Returns the name of the folder of the records, for settings that are settled."""
+def folder_name(settings: FineTune, what: str | None = None) -> str:
+    """Returns the name of the folder of the records, for settings that are settled.
+
+    It is MODEL-PIXELS-WHAT-SEED; what is "finetuned" or "scratch" if not given.
+    """
     bare = settings.model.replace(":", "-").replace("/", "-")
-    return f"{bare}-{settings.resolution}-{what}-{settings.seed}"
+    return f"{bare}-{settings.resolution}-{what or settings.trained}-{settings.seed}"
+
+
+def run_folder(
+    runs: Path, image_set: ImageSet, settings: FineTune, what: str | None = None
+) -> Path:
+    """Returns where a run, or a sweep, keeps its weights: RUNS/DATA[-foldN]-MODEL-PIXELS-WHAT-SEED.
+
+    Args:
+        runs: folder of all runs.
+        image_set: pictures and labels.
+        settings: how to fine-tune, settled.
+        what: "sweep", or what `FineTune.folder` takes.
+    """
+    fold = "" if settings.fold is None else f"-fold{settings.fold}"
+    return runs / f"{image_set.name}{fold}-{settings.folder(what)}"
 
 
 def make_records(
@@ -118,27 +137,19 @@ def make_records(
     Raises:
         ValueError: records that are there were made with other settings or splits.
     """
-    from duokit.logits import load as load_record
     from duokit.logits import save
     from duokit.models.tuning.tuned import tuned_records
 
     name = folder_name(settings)
     parts = [part for part in splits.parts if part != "train"]
     paths = {part: arguments.out / name / f"{part}.safetensors" for part in parts}
-    found = {part: load_record(path) for part, path in paths.items() if path.is_file()}
-    for part, record in found.items():
-        ours = (settings.as_dict(), splits.checksum)
-        if (record.config.get("settings"), record.split_checksum) != ours:
-            raise ValueError(
-                f"{paths[part]} was made with other settings or splits: choose another --out, "
-                "or remove the file"
-            )
+    found = found_records(paths, splits.checksum, settings=settings.as_dict())
     if len(found) < len(parts):
         made = tuned_records(
             image_set,
             splits,
             settings,
-            arguments.runs / f"{image_set.name}-{name}",
+            run_folder(arguments.runs, image_set, settings),
             cache=arguments.cache,
             dtype=arguments.dtype,
             command=command(arguments, settings),
@@ -152,6 +163,31 @@ def make_records(
                 save(made[part], paths[part])
     for part in parts:
         report(paths[part], found[part])
+
+
+def found_records(paths: dict[str, Path], checksum: str, **config: Any) -> dict[str, Record]:
+    """Returns the records that are there, after checking that they are those asked for.
+
+    Args:
+        paths: name of a part -> its file.
+        checksum: of the splits.
+        **config: values that the config of each must have, as JSON has them.
+
+    Raises:
+        ValueError: a record of other splits, or with another value in its config.
+    """
+    from duokit.logits import load as load_record
+
+    found = {part: load_record(path) for part, path in paths.items() if path.is_file()}
+    for part, record in found.items():
+        other = [name for name, value in config.items() if record.config.get(name) != value]
+        other += ["splits"] if record.split_checksum != checksum else []
+        if other:
+            raise ValueError(
+                f"{paths[part]} was made with other {' and '.join(other)}: choose another --out, "
+                "or remove the file"
+            )
+    return found
 
 
 def command(arguments: argparse.Namespace, settings: FineTune, name: str = "finetune") -> str:

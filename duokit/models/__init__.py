@@ -28,11 +28,15 @@ from duokit.models.duo.member import Member
 from duokit.models.duo.module import AsymmetricDuo
 from duokit.models.duo.prediction import Prediction
 from duokit.models.tuning.finetune import fine_tune
+from duokit.models.ensemble import ensemble_records
 from duokit.models.inference import features, pick_device, predict
 from duokit.models.last_layer import LastLayerLaplace, last_layer_laplace
 from duokit.models.linear import Probe, linear_probe
 from duokit.models.pixels import Pixels, decode
 from duokit.models.records import Recipe, probe_records
+from duokit.models.tuning.methods import Method
+from duokit.models.tuning.predict import predict_records
+from duokit.models.tuning.run import Run, load_run
 from duokit.models.tuning.settings import FineTune, read_settings
 from duokit.models.tuning.soup import Soup, average, greedy_soup, reestimate_batchnorm, uniform_soup
 from duokit.models.speed import Speed, compare_speeds, duo_calls
@@ -63,12 +67,17 @@ __all__ = [
     "probe_head",
     "fine_tune",
     "tuned_records",
+    "load_run",
+    "Run",
+    "predict_records",
+    "Method",
     "average",
     "uniform_soup",
     "greedy_soup",
     "reestimate_batchnorm",
     "Soup",
     "ensemble_logits",
+    "ensemble_records",
     "mc_dropout",
     "dropout_layers",
     "test_time_augmentation",

@@ -68,11 +68,14 @@ def commands():
     return found.choices
 
 
-COMMANDS = ("run", "fit", "evaluate", "finetune", "sweep", "soup", "zoo", "list", "doctor")
+COMMANDS = (
+    "run", "fit", "evaluate", "finetune", "sweep", "soup", "predict", "ensemble", "zoo", "list",
+    "doctor",
+)  # fmt: skip
 
 
 def test_every_command_is_there():
-    training = {"probe", "finetune", "sweep", "soup", "zoo"}
+    training = {"probe", "finetune", "sweep", "soup", "predict", "ensemble", "zoo"}
     assert set(commands()) == training | {"run", "fit", "evaluate", "list", "doctor"}
 
 

@@ -31,6 +31,8 @@ from duokit.models.tuning.settings import FineTune
 from duokit.models.tuning.tuned import prepare, tuned_records
 from tests.models.conftest import Tiny
 
+# A network that knows little is best with the least doubt about its head.
+pytestmark = pytest.mark.filterwarnings("ignore:the best prior precision")
 SETTINGS = FineTune(
     "test_efficientnet", resolution=32, pretrained="none", probe=False, epochs=1, batch=16, lr=1e-2
 )
