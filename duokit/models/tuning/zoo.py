@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from duokit.images import NAMES
 from duokit.images.splits import FOLDS
+from duokit.logits import listing, read_metadata
 from duokit.models.cost import cost
 from duokit.models.tuning.methods import Method
 from duokit.models.tuning.settings import FineTune, from_dict
@@ -117,6 +120,41 @@ def read_zoo(path: Path) -> list[Wanted]:
     if twice:
         raise ValueError(f"{path}: {twice} is there twice")
     return wanted
+
+
+def trained(folder: str | Path) -> pd.DataFrame:
+    """Returns what has been trained, from the records under a folder: one row a network.
+
+    Args:
+        folder: with folders of records, such as the book's artifacts.
+
+    Returns:
+        Index records (data set and folder); columns epochs, steps, minutes, machine,
+        best_epoch and checkpoint (SHA-256 of the weights). Linear probes, soups and other ways to
+        ask a network are left out.
+
+    Raises:
+        NotADirectoryError: the folder does not exist or is a file.
+    """
+    rows = {}
+    for path in listing(folder).query("problem == ''")["path"]:
+        about = read_metadata(Path(folder) / path)
+        config = about["config"]
+        if (
+            "history" not in config
+            or config.get("prediction", {}).get("method", "plain") != "plain"
+        ):
+            continue
+        settings, steps = config["settings"], config["history"][-1]["step"]
+        rows[str(Path(path).parent)] = {
+            "epochs": settings["epochs"],
+            "steps": steps,
+            "minutes": config["seconds"] / 60,
+            "machine": config["machine"],
+            "best_epoch": config["best_epoch"],
+            "checkpoint": config["checkpoint_sha256"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("records")
 
 
 def _networks(data: str, values: Mapping[str, Any]) -> Iterator[Wanted]:
