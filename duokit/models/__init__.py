@@ -27,7 +27,9 @@ from duokit.models.duo.export import export_onnx, export_torch
 from duokit.models.duo.member import Member
 from duokit.models.duo.module import AsymmetricDuo
 from duokit.models.duo.prediction import Prediction
+from duokit.models.duo.runs import duo_from_runs
 from duokit.models.tuning.finetune import fine_tune
+from duokit.models.tuning.footprint import Footprint, measure_step
 from duokit.models.ensemble import ensemble_records
 from duokit.models.inference import features, pick_device, predict
 from duokit.models.last_layer import LastLayerLaplace, last_layer_laplace
@@ -86,6 +88,7 @@ __all__ = [
     "last_layer_laplace",
     "LastLayerLaplace",
     "AsymmetricDuo",
+    "duo_from_runs",
     "Member",
     "Prediction",
     "export_torch",
