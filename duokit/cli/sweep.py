@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Iterator
-from pathlib import Path
+import shlex
+import time
 from typing import TYPE_CHECKING, Any
 
-from duokit.cli.finetune import add_options, add_settings, command, folder_name, task
+from duokit.cli.finetune import add_options, add_settings, command, run_folder, task
 from duokit.cli.probe import report
 
 if TYPE_CHECKING:
-    import torch
-
-    from duokit.images import ImageSet
-    from duokit.models.tuning.settings import FineTune
-    from duokit.models.tuning.soup import Soup
-    from duokit.models.tuning.tuned import Start
-
-BATCH = 128  # images from which BatchNorm statistics are re-estimated at a time
+    from duokit.models.tuning.space import Search
 
 
 def register(subparsers: Any) -> None:
@@ -28,18 +20,33 @@ def register(subparsers: Any) -> None:
         "sweep",
         help="fine-tune one network with many learning rates and weight decays",
         description="Draws learning rate and weight decay log-uniformly, fine-tunes once for each "
-        "draw, and keeps the best weights of each trial. A sweep that was stopped goes on where it "
-        "was; more --trials add to it. `duokit soup` makes records of it.",
+        "draw, and keeps the best weights of each trial and its logits on val. A sweep that was "
+        "stopped goes on where it was; more --trials add to it. The settings file may hold the "
+        "options up to --gpus in a table [sweep] (draw-seed as seed). `duokit soup` makes records "
+        "of it.",
     )
     add_settings(parser)
-    parser.add_argument("--trials", type=int, default=12, help="in all, as the paper (default: 12)")
-    for name, ends in (("lr", (1e-6, 3e-4)), ("weight-decay", (1e-8, 1e-5))):
+    parser.add_argument("--trials", type=int, help="in all (default: 12, as the paper)")
+    for name, ends in (("lr", "1e-6 3e-4"), ("weight-decay", "1e-8 1e-5")):
         parser.add_argument(
-            f"--{name}", type=float, nargs=2, default=ends, metavar=("LOW", "HIGH"),
-            help=f"ends of the draws (default: {ends[0]:g} {ends[1]:g}, as the paper)",
+            f"--{name}", type=float, nargs=2, metavar=("LOW", "HIGH"),
+            help=f"ends of the draws (default: {ends}, as the paper)",
         )  # fmt: skip
-    parser.add_argument("--draw-seed", type=int, default=0, help="seed of the draws (default: 0)")
-    parser.add_argument("--no-prune", action="store_true", help="let poor trials end (default: no)")
+    parser.add_argument("--draw-seed", dest="draws", type=int, help="of the draws (default: 0)")
+    parser.add_argument(
+        "--no-prune", dest="prune", action="store_false", default=None,
+        help="let trials end that are below the median of four others (default: stop them)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--searcher", choices=("optuna", "ray", "random"),
+        help="who runs the trials: optuna and random one after the other, ray side by side on "
+        "this machine or a cluster (default: optuna, or random if that is not installed)",
+    )  # fmt: skip
+    parser.add_argument("--cpus", type=float, help="of a trial, with ray (default: 1)")
+    parser.add_argument("--gpus", type=float, help="of a trial, with ray (default: 1 if any)")
+    parser.add_argument(
+        "--budget-minutes", type=float, help="stop with a checkpoint after so long (default: never)"
+    )
     add_options(parser)
     parser.set_defaults(run=run_sweep)
     parser = subparsers.add_parser(
@@ -59,103 +66,84 @@ def register(subparsers: Any) -> None:
 
 
 def run_sweep(arguments: argparse.Namespace) -> int:
-    """Returns 0 after the last trial and printing what each reached."""
-    from duokit.models.tuning.sweep import Space, sweep
+    """Returns 0 after the last trial, 1 when the budget ended before; prints what each reached."""
+    from duokit.models.tuning.space import read_search
+    from duokit.models.tuning.sweep import results, sweep
     from duokit.models.tuning.tuned import prepare
 
+    minutes = arguments.budget_minutes
+    until = None if minutes is None else time.monotonic() + 60 * minutes
+    search = read_search(arguments.settings, **_given(arguments))
     settings, image_set, splits = task(arguments)
-    space = Space(tuple(arguments.lr), tuple(arguments.weight_decay), arguments.draw_seed)
     where = {"device": arguments.device, "progress": not arguments.quiet}
     start = prepare(image_set, splits, settings, cache=arguments.cache, **where)
-    table = sweep(
-        start.model,
-        start.pixels,
-        settings,
-        train=start.rows["train"],
-        val=start.rows["val"],
-        folder=_folder(arguments, image_set, settings),
-        trials=arguments.trials,
-        space=space,
-        prune=not arguments.no_prune,
-        **where,
-    )
-    print(table.drop(columns="folder").to_string(float_format="{:.4g}".format))
-    return 0
+    folder = run_folder(arguments.runs, image_set, settings, "sweep")
+    words = f"{command(arguments, settings, 'sweep')} {_words(search)}"
+    code = 0
+    try:
+        sweep(
+            start, image_set, splits, settings, folder, search=search, command=words, until=until,
+            **where,
+        )  # fmt: skip
+    except TimeoutError as stopped:
+        print(f"{stopped}: type the command again to go on")
+        code = 1
+    table = results(folder).drop(columns="folder")
+    print(table.to_string(float_format="{:.4g}".format))
+    return code
 
 
 def run_soup(arguments: argparse.Namespace) -> int:
     """Returns 0 after writing the records and printing what they hold."""
     from duokit.logits import save
-    from duokit.models.tuning.soup import reestimate_batchnorm
-    from duokit.models.tuning.sweep import ingredients
-    from duokit.models.tuning.tuned import network_records, prepare
+    from duokit.models.tuning.souped import soup_records
+    from duokit.models.tuning.tuned import prepare
 
     settings, image_set, splits = task(arguments)
     where = {"device": arguments.device, "progress": not arguments.quiet}
-    out = arguments.out / folder_name(settings, arguments.kind)
+    out = arguments.out / settings.folder(arguments.kind)
     parts = [part for part in splits.parts if part != "train"]
     there = [part for part in parts if (out / f"{part}.safetensors").exists()]
     if there:
         raise ValueError(f"{out / there[0]}.safetensors is there already: choose another --out")
-    states, scores = ingredients(_folder(arguments, image_set, settings))
+    folder = run_folder(arguments.runs, image_set, settings, "sweep")
     start = prepare(image_set, splits, settings, probe=False, cache=arguments.cache, **where)
-    soup = _soup(arguments.kind, states, scores, start, settings, arguments.device)
-    start.model.load_state_dict(soup.state)
-    if len(soup.chosen) > 1:
-        reestimate_batchnorm(start.model, _training(start))
-    config = {
-        "command": f"{command(arguments, settings, 'soup')} --kind {arguments.kind}",
-        "method": f"{arguments.kind} of {len(states)} fine-tuned networks",
-        "val_scores": scores,
-        "chosen": list(soup.chosen),
-        "val_score": soup.score,
-    }
-    records = network_records(
-        start, image_set, splits, settings, config, dtype=arguments.dtype, **where
-    )
+    records = soup_records(
+        start, image_set, splits, settings, folder, kind=arguments.kind, dtype=arguments.dtype,
+        command=f"{command(arguments, settings, 'soup')} --kind {arguments.kind}", **where,
+    )  # fmt: skip
     for part in parts:
         report(save(records[part], out / f"{part}.safetensors"), records[part])
+    for each in records["val"].config["ingredients"]:
+        print(_line(each))
     return 0
 
 
-def _folder(arguments: argparse.Namespace, image_set: ImageSet, settings: FineTune) -> Path:
-    runs: Path = arguments.runs
-    return runs / f"{image_set.name}-{folder_name(settings, 'sweep')}"
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the words of the command line that come before the table [sweep]."""
+    names = ("trials", "lr", "weight_decay", "prune", "searcher", "cpus", "gpus")
+    given = {name: getattr(arguments, name) for name in names} | {"seed": arguments.draws}
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def _training(start: Start) -> Iterator[torch.Tensor]:
-    """Yields the training pictures in batches of nearly equal size, none of one picture alone."""
-    rows = start.rows["train"]
-    for some in rows.chunk(math.ceil(len(rows) / BATCH)):
-        yield start.pixels.normalised(start.pixels.values[some])
+def _words(search: Search) -> str:
+    """Returns the words of the command line that change what a sweep draws."""
+    from duokit.models.tuning.space import Space
+
+    space, plain = search.space, Space()
+    decay = space.weight_decay
+    words = ["--trials", search.trials]
+    words += ["--lr", *space.lr] if space.lr != plain.lr else []
+    words += ["--weight-decay", *decay] if decay != plain.weight_decay else []
+    words += ["--draw-seed", space.seed] if space.seed != plain.seed else []
+    words += [] if search.prune else ["--no-prune"]
+    return shlex.join(map(str, words))
 
 
-def _soup(
-    kind: str,
-    states: list[dict[str, torch.Tensor]],
-    scores: list[float],
-    start: Start,
-    settings: FineTune,
-    device: str,
-) -> Soup:
-    """Returns what is made of the ingredients, the best of which comes first."""
-    import torch
-
-    from duokit.models.tuning.finetune import val_scores
-    from duokit.models.inference import pick_device, predict
-    from duokit.models.tuning.soup import Soup, greedy_soup, reestimate_batchnorm, uniform_soup
-
-    start.model.to(pick_device(device))
-
-    def evaluate(state: dict[str, torch.Tensor]) -> float:
-        start.model.load_state_dict(state)
-        reestimate_batchnorm(start.model, _training(start))
-        val = start.rows["val"]
-        logits = predict(start.model, start.pixels, rows=val.numpy(), device=device, progress=False)
-        return val_scores(torch.from_numpy(logits), start.pixels.labels[val])[settings.select]
-
-    if kind == "best":
-        return Soup(states[0], (0,), scores[0], ())
-    if kind == "uniform":
-        return uniform_soup(states, evaluate=evaluate)
-    return greedy_soup(states, scores, evaluate)
+def _line(each: dict[str, Any]) -> str:
+    """Returns what an ingredient was and did, in one line."""
+    text = (
+        f"trial {each['trial']}: lr {each['lr']:.3g}, weight decay {each['weight_decay']:.3g}, "
+        f"val {each['val_score']:.4f}, {'accepted' if each['accepted'] else 'left out'}"
+    )
+    return text if each["change"] is None else f"{text}, changes the soup by {each['change']:+.4f}"

@@ -2,95 +2,62 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import math
-from dataclasses import asdict, dataclass
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
-from duokit.models.tuning.checkpoint import BEST, LAST, Progress
-from duokit.models.tuning.finetune import fine_tune
-from duokit.models.pixels import Pixels
+from duokit.images import ImageSet, Splits
+from duokit.logits.files import write_whole
+from duokit.models.tuning.checkpoint import BEST
+from duokit.models.tuning.searchers import run_optuna, run_random, run_ray
 from duokit.models.tuning.settings import FineTune
+from duokit.models.tuning.space import Search
+from duokit.models.tuning.trials import Task, ended
+from duokit.models.tuning.tuned import Start
 
-if TYPE_CHECKING:
-    from optuna import Study
-    from optuna.trial import FrozenTrial, Trial
-
-JOURNAL, NAME = "sweep.journal", "sweep"
-
-
-@dataclass(frozen=True)
-class Space:
-    """Where a sweep draws from: log-uniformly between two ends each, the paper's by default.
-
-    Attributes:
-        lr: ends of the largest learning rate.
-        weight_decay: ends of the weight decay.
-        seed: of the draws; draw number i depends on the seed and i alone.
-
-    Source: arXiv 2505.18636, appendix A.2.
-    """
-
-    lr: tuple[float, float] = (1e-6, 3e-4)
-    weight_decay: tuple[float, float] = (1e-8, 1e-5)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("lr", "weight_decay"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high <= 1:
-                raise ValueError(f"{name} goes from {low} to {high}; expected 0 < low <= high <= 1")
-
-    def draw(self, number: int) -> dict[str, float]:
-        """Returns the values of one draw."""
-        random = np.random.default_rng([self.seed, number])
-        ends = {"lr": self.lr, "weight_decay": self.weight_decay}
-        return {
-            name: float(math.exp(random.uniform(math.log(low), math.log(high))))
-            for name, (low, high) in ends.items()
-        }
+SWEEP = "sweep.json"
+COLUMNS = ["lr", "weight_decay", "state", "score", "epoch", "error", "folder"]
+RUNNERS = {"optuna": run_optuna, "ray": run_ray, "random": run_random}
 
 
 def sweep(
-    model: nn.Module,
-    pixels: Pixels,
+    start: Start,
+    image_set: ImageSet,
+    splits: Splits,
     settings: FineTune,
-    *,
-    train: torch.Tensor,
-    val: torch.Tensor,
     folder: Path,
-    trials: int = 12,
-    space: Space | None = None,
-    prune: bool = True,
+    *,
+    search: Search | None = None,
+    command: str = "",
     device: str = "auto",
+    until: float | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Returns one row a trial; the folder of each holds its best weights.
+    """Returns one row a trial; the folder of each holds its best weights and its logits on val.
 
-    Optuna keeps the book in a journal file: a sweep that was stopped goes on with the trial, and
-    the step, where it was, and the same call with more trials adds to it. A trial that fails (its
-    loss stops being finite, say) is listed with its error, and the others go on.
+    A sweep that was stopped goes on with the trial, and the step, where it was; the same call with
+    more trials adds to it, also with another searcher. A trial that fails (its loss stops being
+    finite, say) is listed with its error, and the others go on; it is run again if its folder is
+    removed.
 
     Args:
-        model: the start of every trial, head included; it stays as it is.
-        pixels: decoded pictures with their labels.
-        settings: of every trial, but for what `space` draws.
-        train: (n,) rows to train on.
-        val: (m,) rows that choose the best epoch and compare the trials.
-        folder: for the journal and a folder a trial.
-        trials: how many in all; 12 in the paper.
-        space: what is drawn; the paper's ranges by default.
-        prune: whether a trial ends early that is below the median of the earlier ones at the same
-            epoch (from the fifth trial on).
+        start: what `prepare` returned: the network of every trial, which stays as it is.
+        image_set: pictures and labels, for the records.
+        splits: parts of the set.
+        settings: of every trial, but for what is drawn.
+        folder: for a folder a trial, and the searcher's own files.
+        search: what is drawn, how often, and who runs it; the paper's ranges and 12 trials if not
+            given.
+        command: the command to put into the records.
         device: "auto", "cpu", "cuda", "mps".
+        until: when to stop with a checkpoint, in seconds of time.monotonic(); None for never.
         progress: whether to show progress bars (on the error stream).
 
     Returns:
@@ -98,23 +65,19 @@ def sweep(
         best on val), epoch (that reached it), error, folder.
 
     Raises:
-        ValueError: as `fine_tune`; fewer than one trial; a folder that holds another sweep.
-        ModuleNotFoundError: Optuna is missing.
+        TimeoutError: it is `until`; the same call goes on.
+        ValueError: a folder that holds another sweep.
+        ModuleNotFoundError: the searcher or accelerate is missing.
     """
-    if trials < 1:
-        raise ValueError(f"trials is {trials}; expected 1 or more")
-    space = space or Space()
-    study = _study(folder, prune)
-    _check_same(study, folder, {"space": asdict(space), "settings": settings.as_dict()})
-    for number in range(trials):
-        if number in _ended(study):
-            continue
-        trial = _ask(study, number, space)
-        _run(
-            trial, study, copy.deepcopy(model), pixels, settings.replace(**trial.params),
-            train=train, val=val, folder=folder / f"trial-{number:03d}", device=device,
-            progress=progress,
-        )  # fmt: skip
+    search = search or Search()
+    _keep_about(folder, image_set, splits, settings, search, command)
+    task = Task(
+        start, image_set, splits, settings, folder, search, command, device, until, progress
+    )
+    there = {each.number for each in ended(folder)}
+    missing = [number for number in range(search.trials) if number not in there]
+    if missing:
+        RUNNERS[_searcher(search)](task, missing)
     return results(folder)
 
 
@@ -124,24 +87,61 @@ def results(folder: Path) -> pd.DataFrame:
     Raises:
         FileNotFoundError: no sweep lies in the folder.
     """
-    if not (folder / JOURNAL).is_file():
-        raise FileNotFoundError(f"{folder} holds no sweep ({JOURNAL} is missing)")
-    rows = {}
-    for number, trial in sorted(_ended(_study(folder, False)).items()):
-        rows[number] = {
-            "lr": trial.params.get("lr", float("nan")),
-            "weight_decay": trial.params.get("weight_decay", float("nan")),
-            "state": {"COMPLETE": "complete", "PRUNED": "pruned"}.get(trial.state.name, "failed"),
-            "score": trial.user_attrs.get("score", float("nan")),
-            "epoch": trial.user_attrs.get("epoch", 0),
-            "error": trial.user_attrs.get("error", ""),
-            "folder": str(folder / f"trial-{number:03d}"),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("trial")
+    about(folder)
+    there = ended(folder)
+    rows = [[getattr(each, name) for name in COLUMNS[:-1]] for each in there]
+    for each, row in zip(there, rows, strict=True):
+        row.append(str(folder / f"trial-{each.number:03d}"))
+    index = pd.Index([each.number for each in there], name="trial")
+    return pd.DataFrame(rows, index=index, columns=COLUMNS).astype({"score": float})
 
 
-def ingredients(folder: Path) -> tuple[list[dict[str, torch.Tensor]], list[float]]:
-    """Returns the best weights of the complete trials and their scores, best first, for a soup.
+def about(folder: Path) -> dict[str, Any]:
+    """Returns what a sweep is of: dataset, split_checksum, settings, space, command.
+
+    Raises:
+        FileNotFoundError: no sweep lies in the folder.
+    """
+    path = folder / SWEEP
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no sweep ({SWEEP} is missing)")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def check_about(
+    folder: Path, image_set: ImageSet, splits: Splits, settings: FineTune
+) -> dict[str, Any]:
+    """Returns what the sweep in the folder is of, if it is of these pictures and settings.
+
+    Raises:
+        FileNotFoundError: no sweep lies in the folder.
+        ValueError: it is of something else; lr and weight_decay of the settings do not count.
+    """
+    found = about(folder)
+    known = found | found["settings"]
+    for name, value in _settled(image_set, splits, settings).items():
+        _check(folder, name, known.get(name), value)
+    return found
+
+
+class Weights(Sequence[dict[str, torch.Tensor]]):
+    """Files of weights, each read when it is asked for."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
+
+    def __len__(self) -> int:
+        """Returns how many files there are."""
+        return len(self.paths)
+
+    def __getitem__(self, place: Any) -> Any:
+        """Returns the weights in one file, on the CPU."""
+        return load_file(self.paths[place])
+
+
+def ingredients(folder: Path) -> tuple[Weights, pd.DataFrame]:
+    """Returns the best weights of the complete trials, best first, and their rows of `results`.
 
     Raises:
         FileNotFoundError: no sweep lies in the folder.
@@ -151,98 +151,58 @@ def ingredients(folder: Path) -> tuple[list[dict[str, torch.Tensor]], list[float
     good = table[table["state"] == "complete"].sort_values("score", ascending=False, kind="stable")
     if good.empty:
         raise ValueError(f"no trial in {folder} is complete: {table['error'].tolist()}")
-    return [load_file(Path(place) / BEST) for place in good["folder"]], good["score"].tolist()
+    return Weights([Path(place) / BEST for place in good["folder"]]), good
 
 
-def _study(folder: Path, prune: bool) -> Study:
+def _searcher(search: Search) -> str:
+    if search.searcher is not None:
+        return search.searcher
     try:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            "a sweep needs Optuna: pip install 'duokit[tune]'", name=missing.name
-        ) from missing
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folder.mkdir(parents=True, exist_ok=True)
-    pruner = (
-        optuna.pruners.MedianPruner(n_startup_trials=4) if prune else optuna.pruners.NopPruner()
-    )
-    return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
-        study_name=NAME,
-        direction="maximize",
-        pruner=pruner,
-        load_if_exists=True,
-    )
+        import optuna  # noqa: F401
+    except ModuleNotFoundError:
+        warnings.warn(
+            "Optuna is not installed (pip install 'duokit[tune]'): a plain loop runs the trials, "
+            "with the same draws",
+            stacklevel=3,
+        )
+        return "random"
+    return "optuna"
 
 
-def _check_same(study: Study, folder: Path, about: dict[str, Any]) -> None:
-    """Raises ValueError if the study in the folder is of something else."""
-    about = json.loads(json.dumps(about))
-    known = study.user_attrs.get("about", about)
-    for part, values in about.items():
-        for name, value in values.items():
-            if known[part].get(name) != value:
-                raise ValueError(
-                    f"{folder} holds a sweep with {name} = {known[part].get(name)!r}, this one has "
-                    f"{value!r}: choose another folder"
-                )
-    study.set_user_attr("about", about)
+def _settled(image_set: ImageSet, splits: Splits, settings: FineTune) -> dict[str, Any]:
+    """Returns what all trials of a sweep have in common."""
+    drawn = ("lr", "weight_decay")
+    values = {name: each for name, each in settings.as_dict().items() if name not in drawn}
+    return values | {"dataset": image_set.name, "split_checksum": splits.checksum}
 
 
-def _ended(study: Study) -> dict[int, FrozenTrial]:
-    """Returns the trials that ended, by the number of their draw."""
-    return {
-        trial.user_attrs["draw"]: trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.is_finished() and (trial.state.name != "FAIL" or "error" in trial.user_attrs)
-    }
-
-
-def _ask(study: Study, number: int, space: Space) -> Trial:
-    """Returns a new trial for a draw, after closing one that a stopped program left open."""
-    from optuna.trial import TrialState
-
-    for old in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
-        study.tell(old.number, state=TrialState.FAIL)
-    study.enqueue_trial(space.draw(number), user_attrs={"draw": number})
-    trial = study.ask()
-    for name in ("lr", "weight_decay"):
-        trial.suggest_float(name, *getattr(space, name), log=True)  # what was enqueued
-    return trial
-
-
-def _run(
-    trial: Trial,
-    study: Study,
-    model: nn.Module,
-    pixels: Pixels,
-    settings: FineTune,
-    *,
+def _keep_about(
     folder: Path,
-    **options: Any,
+    image_set: ImageSet,
+    splits: Splits,
+    settings: FineTune,
+    search: Search,
+    command: str,
 ) -> None:
-    """Returns nothing; runs one trial and tells the study how it ended."""
-    from optuna import TrialPruned
-    from optuna.trial import TrialState
+    """Writes what the sweep is of; raises ValueError if the folder holds another one."""
+    content = {
+        "dataset": image_set.name,
+        "split_checksum": splits.checksum,
+        "settings": settings.as_dict(),
+        "space": json.loads(json.dumps(asdict(search.space))),
+        "command": command,
+    }
+    if (folder / SWEEP).is_file():
+        space = check_about(folder, image_set, splits, settings)["space"]
+        for name, value in content["space"].items():
+            _check(folder, name, space.get(name), value)
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    write_whole(folder / SWEEP, text.encode(), overwrite=True)
 
-    def after_epoch(done: Progress) -> None:
-        trial.report(done.history[-1][f"val_{settings.select}"], len(done.history))
-        trial.set_user_attr("score", done.best)
-        trial.set_user_attr("epoch", done.best_epoch)
-        if len(done.history) < settings.epochs and trial.should_prune():
-            raise TrialPruned
 
-    try:
-        done = fine_tune(model, pixels, settings, folder=folder, after_epoch=after_epoch, **options)
-    except TrialPruned:
-        study.tell(trial, state=TrialState.PRUNED)
-    except (FloatingPointError, RuntimeError) as error:
-        trial.set_user_attr("error", f"{type(error).__name__}: {error}")
-        study.tell(trial, state=TrialState.FAIL)
-    else:
-        trial.set_user_attr("score", done.best)
-        trial.set_user_attr("epoch", done.best_epoch)
-        study.tell(trial, done.best)
-    (folder / LAST).unlink(missing_ok=True)  # optimiser states: three times the weights
+def _check(folder: Path, name: str, known: Any, value: Any) -> None:
+    if known != value:
+        raise ValueError(
+            f"{folder} holds a sweep with {name} = {known!r}, this one has {value!r}: choose "
+            "another folder"
+        )
