@@ -13,8 +13,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from duokit.images import ImageSet
-from duokit.images.folder import list_pictures
-from duokit.images.reading import Files, read_picture
+from duokit.images.loose import load_loose
+from duokit.images.reading import read_picture
 
 Images = ImageSet | str | Path | Image.Image | torch.Tensor | Iterable[Image.Image | str | Path]
 
@@ -63,11 +63,10 @@ class Prepared(Dataset[tuple[torch.Tensor, ...]]):
 
 def _find(images: Images) -> tuple[Sequence[str], Callable[[int], Image.Image]]:
     """Returns the names of the pictures, and what opens the one of a number."""
+    if isinstance(images, str | Path) and Path(images).is_dir():
+        images = load_loose(images, ())
     if isinstance(images, ImageSet):
         return images.ids, images.open
-    if isinstance(images, str | Path) and Path(images).is_dir():
-        names, _ = list_pictures(Path(images), ("",))
-        return names, Files(Path(images), names)
     alone = isinstance(images, str | Path | Image.Image)
     given: list[Any] = [images] if alone else list(images)  # type: ignore[arg-type]
     names = tuple(
