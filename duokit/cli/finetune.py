@@ -29,6 +29,7 @@ def register(subparsers: Any) -> None:
     )
     add_settings(parser)
     add_options(parser)
+    add_curves(parser)
     parser.set_defaults(run=run)
 
 
@@ -68,6 +69,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar (default: show it)")
+
+
+def add_curves(parser: argparse.ArgumentParser) -> None:
+    """Adds the option of a run that draws curves while it trains."""
+    parser.add_argument(
+        "--tensorboard", action="store_true",
+        help="curves for TensorBoard in the folder of --runs (default: metrics.jsonl alone)",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -131,7 +140,8 @@ def make_records(
         image_set: pictures and labels.
         splits: parts of the set.
         settings: how to fine-tune, settled.
-        arguments: with `data`, `root`, `out`, `runs`, `cache`, `dtype`, `device`, `quiet`.
+        arguments: with `data`, `root`, `out`, `runs`, `cache`, `dtype`, `device`, `quiet`,
+            `tensorboard`.
         until: when to stop with a checkpoint, as for `duokit.models.tuning.finetune.fine_tune`.
 
     Raises:
@@ -156,6 +166,7 @@ def make_records(
             device=arguments.device,
             until=until,
             progress=not arguments.quiet,
+            tensorboard=arguments.tensorboard,
         )
         for part in parts:
             if part not in found:

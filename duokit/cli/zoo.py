@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duokit.cli.finetune import add_options, make_records, run_folder
+from duokit.cli.finetune import add_curves, add_options, make_records, run_folder
 from duokit.cli.probe import kept_splits, report
 from duokit.images import NAMES, ImageSet, default_splits, load, load_splits
 
@@ -55,6 +55,7 @@ def register(subparsers: Any) -> None:
         "--budget-minutes", type=float, help="stop with a checkpoint after so long (default: never)"
     )
     add_options(parser)
+    add_curves(parser)
     parser.set_defaults(run=run)
 
 

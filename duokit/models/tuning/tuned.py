@@ -102,6 +102,7 @@ def tuned_records(
     device: str = "auto",
     until: float | None = None,
     progress: bool = True,
+    tensorboard: bool = False,
 ) -> dict[str, Record]:
     """Returns one record a part but training, from a network fine-tuned on the training part.
 
@@ -120,6 +121,7 @@ def tuned_records(
         device: "auto", "cpu", "cuda", "mps".
         until: when to stop with a checkpoint, as for `fine_tune`.
         progress: whether to show progress bars (on the error stream).
+        tensorboard: whether the folder also gets curves, as for `fine_tune`.
 
     Raises:
         TimeoutError: it is `until`; the same call goes on.
@@ -133,6 +135,7 @@ def tuned_records(
     done = fine_tune(
         start.model, start.pixels, settings, train=start.rows["train"], val=start.rows["val"],
         folder=folder, device=device, until=until, progress=progress,
+        tensorboard=tensorboard,
     )  # fmt: skip
     config = {
         "command": command,

@@ -138,3 +138,11 @@ def test_the_probe_becomes_the_head(stripes):
         name for name, each in model.state_dict().items() if not torch.equal(each, before[name])
     }
     assert changed == {"classifier.weight", "classifier.bias"}  # no statistic has moved
+
+
+def test_curves_lie_beside_the_checkpoint(words, tmp_path):
+    pytest.importorskip("tensorboard")
+    run(*words, "--tensorboard")
+    kept = {path.name.split(".")[0] for path in (tmp_path / "runs" / f"shapes-{NAME}").iterdir()}
+    assert "events" in kept
+    assert "tensorboard" not in load(tmp_path / "out" / NAME / "val.safetensors").config["command"]
