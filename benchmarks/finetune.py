@@ -5,12 +5,15 @@ The plain loop is what the paper's released code does: a DataLoader with PIL tra
 batch again and again, already on the device: no loop can be faster with the same number format.
 
 Pictures are crops of scikit-learn's two photographs, written as JPEG; weights are random. Only the
-times count. The loops run in turns; the median of each counts.
+times count. The loops run in turns; the median of each counts. Memory is the peak that each loop
+took on a GPU; on a CPU, what can be counted of duokit's step (`measure_step`).
 
     python benchmarks/finetune.py --model tf_efficientnet_lite0 --resolution 96
 """
 
 import argparse
+import os
+import platform
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +29,8 @@ from torchvision import transforms
 from duokit.images import ImageSet, load
 from duokit.models import FineTune, Preprocessing, build, decode, fine_tune, preprocessing
 from duokit.models.inference import pick_device
+from duokit.models.tuning.devices import adamw, computes_in_half
+from duokit.models.tuning.footprint import measure_step
 
 
 def write_pictures(folder: Path, images: int, seed: int) -> ImageSet:
@@ -97,11 +102,11 @@ def ours(images: ImageSet, how: Preprocessing, settings: FineTune, device) -> tu
 def alone(images: int, how: Preprocessing, settings: FineTune, device) -> float:
     model = build(settings.model, classes=2, pretrained=None).train()
     model = model.to(device=device, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.lr)
+    optimiser = adamw(model, settings, device)
     size = (settings.batch, 3, how.resolution, how.resolution)
     pictures = torch.randn(size, device=device).contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(settings.batch, dtype=torch.int64, device=device)
-    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    half = computes_in_half(settings, device)
     steps = max(1, images // settings.batch)
     synchronise(device)
     begun = time.perf_counter()
@@ -113,6 +118,23 @@ def alone(images: int, how: Preprocessing, settings: FineTune, device) -> float:
         optimiser.step()
     synchronise(device)
     return steps * settings.batch / (time.perf_counter() - begun)
+
+
+def machine(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return (
+        f"{name}; {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; "
+        f"torch {torch.__version__}"
+    )
+
+
+def peak(device: torch.device, work) -> tuple[object, float]:
+    """Return what the work returned, and the most bytes it had on a GPU, beyond those before."""
+    if device.type != "cuda":
+        return work(), float("nan")
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return work(), torch.cuda.max_memory_allocated(device) - before
 
 
 def main() -> None:
@@ -131,28 +153,33 @@ def main() -> None:
     )
     how = preprocessing(args.model, args.resolution)
     rates: dict[str, list[float]] = {}
+    memory: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         images = write_pictures(Path(folder), args.images, 0)
         alone(args.batch * 2, how, settings, device)  # start the device
+        ways = {
+            "plain loop": lambda: plain(images, how, settings, device, args.workers),
+            "network alone": lambda: alone(args.images, how, settings, device),
+            "duokit": lambda: ours(images, how, settings, device),
+        }
         for _ in range(args.repeat):
-            for name, rate in (
-                ("plain loop", plain(images, how, settings, device, args.workers)),
-                ("network alone", alone(args.images, how, settings, device)),
-            ):
-                rates.setdefault(name, []).append(rate)
-            bare, whole = ours(images, how, settings, device)
-            rates.setdefault("duokit", []).append(bare)
-            rates.setdefault("duokit, one epoch and decoding", []).append(whole)
+            for name, way in ways.items():
+                found, memory[name] = peak(device, way)
+                bare, whole = found if isinstance(found, tuple) else (found, None)
+                rates.setdefault(name, []).append(bare)
+                if whole is not None:
+                    rates.setdefault(f"{name}, one epoch and decoding", []).append(whole)
     base = np.median(rates["plain loop"])
-    print(f"{args.model} at {args.resolution} px, batch {args.batch}, {device}")
-    print(f"{torch.get_num_threads()} threads, {args.workers} workers of the plain loop")
+    print(machine(device))
+    print(f"{args.model} at {how.resolution} px, batch {args.batch}, {args.workers} workers")
     for name, found in rates.items():
+        took = f"   peak {memory[name] / 2**30:.2f} GiB" if memory.get(name, np.nan) > 0 else ""
         rate = np.median(found)
-        print(f"{name:32s} {rate:8.1f} images/s   ratio {rate / base:5.2f}")
+        print(f"{name:32s} {rate:8.1f} images/s   ratio {rate / base:5.2f}{took}")
     share = np.median(rates["duokit"]) / np.median(rates["network alone"])
     print(f"duokit / network alone: {share:.2f}")
-    if device.type == "cuda":
-        print(f"peak memory on the device: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
+    step = measure_step(settings, classes=2, device=args.device)
+    print(f"a step of {step.images} images: {step.memory / 2**30:.2f} GiB, {step.memory_is}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +15,12 @@ from torch.nn.functional import cross_entropy
 
 import duokit.models.tuning.finetune as module
 from duokit.models import predict
+from duokit.models.pixels import Pixels, decode
+from duokit.models.transforms import Preprocessing
 from duokit.models.tuning.checkpoint import BEST, HISTORY, LAST
 from duokit.models.tuning.finetune import fine_tune
-from duokit.models.pixels import Pixels, decode
 from duokit.models.tuning.schedule import Schedule
 from duokit.models.tuning.settings import FineTune
-from duokit.models.transforms import Preprocessing
 from tests.models.conftest import Tiny
 
 PLAIN = FineTune("tiny", epochs=3, batch=16, lr=1e-2, randaugment=1)
@@ -321,3 +323,40 @@ def test_bfloat16_is_undone_at_the_end(pixels, tmp_path):
     logits = predict(model, pixels, rows=range(3), progress=False)
     rounded = torch.from_numpy(logits).bfloat16().float().numpy()
     assert (logits != rounded).any()
+
+
+def test_a_process_killed_twice_ends_with_the_same_bits(pixels, tmp_path):
+    """As benchmarks/kills.py does, at ten random moments; here after the first and third epoch."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys, torch\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[3])!r})\n"
+        "from dataclasses import replace\n"
+        "from pathlib import Path\n"
+        "from tests.models.tuning.test_finetune import HOW, PLAIN, Normed, make, tune\n"
+        "from duokit.models.pixels import Pixels\n"
+        "torch.set_num_threads(1)\n"
+        "stored = torch.load(sys.argv[1], weights_only=True)\n"
+        "pixels = Pixels(stored['values'], stored['labels'], tuple(stored['ids']), HOW)\n"
+        "settings = replace(PLAIN, epochs=12, mixup=0.3, save_minutes=0.0)\n"
+        "tune(pixels, Path(sys.argv[2]), settings, make(Normed, 0.5))\n"
+    )
+    stored = {"values": pixels.values, "labels": pixels.labels, "ids": list(pixels.ids)}
+    torch.save(stored, tmp_path / "pixels.pt")
+    words = [sys.executable, str(script), str(tmp_path / "pixels.pt"), str(tmp_path / "cut")]
+    history = tmp_path / "cut" / HISTORY
+    for epochs in (1, 3):
+        child = subprocess.Popen(words)
+        while child.poll() is None:
+            if history.is_file() and len(history.read_text().splitlines()) >= epochs:
+                child.kill()
+                break
+            time.sleep(0.002)
+        assert child.wait() == -signal.SIGKILL  # it had not ended
+    settings = replace(PLAIN, epochs=12, mixup=0.3)
+    whole, done = tune(pixels, tmp_path / "whole", settings, make(Normed, 0.5))
+    assert 3 <= len(history.read_text().splitlines()) < 12
+    again, resumed = tune(pixels, tmp_path / "cut", settings, make(Normed, 0.5))
+    assert torch.equal(weights(whole), weights(again))
+    for ours, theirs in zip(done.history, resumed.history, strict=True):
+        assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
