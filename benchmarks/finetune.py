@@ -173,13 +173,13 @@ def main() -> None:
     print(machine(device))
     print(f"{args.model} at {how.resolution} px, batch {args.batch}, {args.workers} workers")
     for name, found in rates.items():
-        took = f"   peak {memory[name] / 2**30:.2f} GiB" if memory.get(name, np.nan) > 0 else ""
+        took = f"   peak {memory[name] / 2**20:.0f} MiB" if memory.get(name, np.nan) > 0 else ""
         rate = np.median(found)
         print(f"{name:32s} {rate:8.1f} images/s   ratio {rate / base:5.2f}{took}")
     share = np.median(rates["duokit"]) / np.median(rates["network alone"])
     print(f"duokit / network alone: {share:.2f}")
     step = measure_step(settings, classes=2, device=args.device)
-    print(f"a step of {step.images} images: {step.memory / 2**30:.2f} GiB, {step.memory_is}")
+    print(f"a step of {step.images} images: {step.memory / 2**20:.0f} MiB, {step.memory_is}")
 
 
 if __name__ == "__main__":

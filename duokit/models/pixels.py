@@ -129,6 +129,9 @@ def ahead(
         (m, 3, side, side) uint8 and (m,) int64 on the device.
     """
 
+    if device.type == "cuda" and device.index is None:  # to a new thread "cuda" is the first one
+        device = torch.device("cuda", torch.cuda.current_device())
+
     def fetch(some: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return pixels.batch(some, device), send(pixels.labels[some], device)
 
