@@ -146,10 +146,7 @@ def _factors(features: torch.Tensor, head: nn.Linear) -> tuple[Groups, Groups]:
     )
     posterior.fit(loader)
     factors = posterior.H
-    # Eigenvalues of sums of squares; below 0 by rounding alone.
-    return [[each.clamp(min=0) for each in group] for group in factors.eigenvalues], [
-        list(group) for group in factors.eigenvectors
-    ]
+    return factors.eigenvalues, factors.eigenvectors  # none below 0: laplace-torch sees to that
 
 
 def _variance(

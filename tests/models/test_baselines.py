@@ -371,6 +371,17 @@ def test_the_head_and_the_random_state_stay(task):
     assert not task.head.weight.requires_grad
 
 
+def test_precisions_may_come_in_any_order(task):
+    found = fit(task, precisions=PRECISIONS[::-1])
+    assert found.path == fit(task).path
+
+
+def test_fewer_images_than_features(task):
+    """Eigenvalues that rounding pushes below 0 would make a variance negative."""
+    found = fit(task, features=task.features[:2], precisions=[1e-20]).log_probs(task.val)
+    np.testing.assert_allclose(np.exp(found).sum(1), 1, rtol=1e-5)
+
+
 def test_the_edge_of_the_search_is_told(task):
     with pytest.warns(UserWarning, match="at the edge of those tried"):
         fit(task, precisions=[1e6, 1e7])
@@ -385,6 +396,7 @@ def test_the_edge_of_the_search_is_told(task):
         ({"features": np.ones((0, 6))}, ValueError, "features must have shape"),
         ({"features": np.ones((4, 6), dtype=int)}, TypeError, "features must be"),
         ({"val_features": np.full((45, 6), np.nan)}, ValueError, "val_features are not finite"),
+        ({"val_features": np.diag([np.inf] + [1.0] * 5)}, ValueError, "val_features are not"),
         ({"val_labels": np.full(45, 3)}, ValueError, "val_labels"),
     ],
 )
