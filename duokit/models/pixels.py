@@ -128,8 +128,7 @@ def ahead(
     Yields:
         (m, 3, side, side) uint8 and (m,) int64 on the device.
     """
-
-    if device.type == "cuda" and device.index is None:  # to a new thread "cuda" is the first one
+    if str(device) == "cuda":  # to a new thread "cuda" is the first one
         device = torch.device("cuda", torch.cuda.current_device())
 
     def fetch(some: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
