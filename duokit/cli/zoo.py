@@ -104,8 +104,11 @@ class _Pictures:
             image_set = self.of(each.data)
         except FileNotFoundError:
             return None
-        how = {"seed": each.settings.split_seed, "fold": each.settings.fold}
-        splits = load_splits(kept) if kept.is_file() else default_splits(image_set, **how)
+        seed, fold = each.settings.split_seed, each.settings.fold
+        if kept.is_file():
+            splits = load_splits(kept)
+        else:
+            splits = default_splits(image_set, seed=seed, fold=fold)
         return image_set.classes, len(splits.parts["train"])
 
 

@@ -28,22 +28,24 @@ from duokit.models.duo.member import Member
 from duokit.models.duo.module import AsymmetricDuo
 from duokit.models.duo.prediction import Prediction
 from duokit.models.duo.runs import duo_from_runs
-from duokit.models.tuning.finetune import fine_tune
-from duokit.models.tuning.footprint import Footprint, measure_step
 from duokit.models.ensemble import ensemble_records
 from duokit.models.inference import features, pick_device, predict
 from duokit.models.last_layer import LastLayerLaplace, last_layer_laplace
 from duokit.models.linear import Probe, linear_probe
 from duokit.models.pixels import Pixels, decode
 from duokit.models.records import Recipe, probe_records
+from duokit.models.speed import Speed, compare_speeds, duo_calls
+from duokit.models.transforms import Preprocessing, eval_transform, preprocessing
+from duokit.models.tuning.finetune import fine_tune
+from duokit.models.tuning.footprint import Footprint, measure_step
 from duokit.models.tuning.methods import Method
 from duokit.models.tuning.predict import predict_records
 from duokit.models.tuning.run import Run, load_run
 from duokit.models.tuning.settings import FineTune, read_settings
 from duokit.models.tuning.soup import Soup, average, greedy_soup, reestimate_batchnorm, uniform_soup
-from duokit.models.speed import Speed, compare_speeds, duo_calls
-from duokit.models.transforms import Preprocessing, eval_transform, preprocessing
-from duokit.models.tuning.tuned import probe_head, tuned_records
+from duokit.models.tuning.souped import soup_records
+from duokit.models.tuning.space import Search, Space
+from duokit.models.tuning.tuned import prepare, probe_head, tuned_records
 
 __all__ = [
     "build",
@@ -67,12 +69,18 @@ __all__ = [
     "FineTune",
     "read_settings",
     "probe_head",
+    "measure_step",
+    "Footprint",
+    "prepare",
     "fine_tune",
     "tuned_records",
     "load_run",
     "Run",
     "predict_records",
     "Method",
+    "Search",
+    "Space",
+    "soup_records",
     "average",
     "uniform_soup",
     "greedy_soup",

@@ -11,6 +11,7 @@ import torch
 
 # C of scikit-learn; strong to weak. Half decades: between neighbours val NLL changes by about 1 %.
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 30.0)
+STRONGEST = 1e-8  # C: here the probe says little more than how frequent each class is
 SEARCH_TOLERANCE = 1e-4  # largest entry of the gradient of the mean loss, while C is searched
 
 
@@ -62,7 +63,8 @@ def linear_probe(
     Features are standardised by the training images (a feature that never changes is left out).
     For each strength the penalised NLL, which is convex, is minimised by scikit-learn's L-BFGS, so
     no learning rate, no epochs and no seed have a part in it. Strengths are tried from strong to
-    weak until val NLL has risen twice; the best is then fitted again in float64 to `tolerance`.
+    weak until val NLL has risen twice, and if the strongest penalty is best, stronger ones, down to
+    C = 1e-8; the best is then fitted again in float64 to `tolerance`.
     Val here chooses a hyper-parameter and later fits the weights of a duo; the paper uses its
     validation set for both as well (arXiv 2505.18636, section 4).
 
@@ -102,7 +104,7 @@ def linear_probe(
         scaled = [((part - mean) * scale).astype(np.float32) for part in (features, val_features)]
         path = _search(scaled, labels, val_labels, sorted(strengths), max_iterations)
         strength = min(path, key=lambda tried: tried[1])[0]
-        _warn_at_edge(strength, path, strengths)
+        _warn_at_edge(strength, path)
     return _final(
         (features - mean) * scale, labels, mean, scale, strength, path, tolerance, max_iterations
     )
@@ -121,13 +123,17 @@ def _search(
     strengths: Sequence[float],
     max_iterations: int,
 ) -> list[tuple[float, float]]:
-    """Returns (strength, val NLL) from strong to weak, ended once val NLL has risen twice."""
+    """Returns (strength, val NLL), sorted by strength, tried as `linear_probe` says."""
     path: list[tuple[float, float]] = []
     for strength in strengths:
         weight, bias, _ = _fit(scaled[0], labels, strength, SEARCH_TOLERANCE, max_iterations)
         path.append((float(strength), nll(scaled[1] @ weight + bias, val_labels)))
         if len(path) > 2 and path[-1][1] > path[-2][1] > path[-3][1]:
             break
+    while path[0][1] <= min(found for _, found in path[1:]) and path[0][0] > STRONGEST:
+        strength = path[0][0] / 10
+        weight, bias, _ = _fit(scaled[0], labels, strength, SEARCH_TOLERANCE, max_iterations)
+        path.insert(0, (strength, nll(scaled[1] @ weight + bias, val_labels)))
     return path
 
 
@@ -202,12 +208,10 @@ def _checked(features: np.ndarray, labels: np.ndarray, classes: int, what: str) 
     return numbers
 
 
-def _warn_at_edge(
-    strength: float, path: list[tuple[float, float]], strengths: Sequence[float]
-) -> None:
-    if strength == path[-1][0] or strength == path[0][0]:
+def _warn_at_edge(strength: float, path: list[tuple[float, float]]) -> None:
+    if strength == path[-1][0]:
         warnings.warn(
-            f"the best strength, C = {strength:g}, is at the edge of those tried "
-            f"({min(strengths):g} to {path[-1][0]:g}): try others beyond it",
+            f"the best strength, C = {strength:g}, is the weakest penalty of those tried (C from "
+            f"{path[0][0]:g}): try others beyond it",
             stacklevel=3,
         )

@@ -123,11 +123,29 @@ def test_val_nll_chooses_the_strength():
 def test_a_best_strength_at_the_edge_is_reported():
     features, labels = blobs(each=60, noise=2.0)
     val = {"val_features": features[1::2], "val_labels": labels[1::2]}
-    with pytest.warns(UserWarning, match=r"C = 0\.0003, is at the edge"):
+    with pytest.warns(UserWarning, match=r"C = 0\.0003, is the weakest penalty of those tried"):
         linear_probe(features[::2], labels[::2], strengths=(1e-4, 3e-4), **val)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         linear_probe(features[::2], labels[::2], **val)
+
+
+def test_stronger_penalties_are_tried_if_the_strongest_is_best():
+    features, labels = blobs(each=60, noise=2.0)
+    val = {"val_features": features[1::2], "val_labels": labels[1::2]}
+    best = linear_probe(features[::2], labels[::2], **val).strength
+    probe = linear_probe(features[::2], labels[::2], strengths=(300 * best, 900 * best), **val)
+    tried = dict(probe.path)
+    assert probe.strength == min(tried, key=tried.get) < 300 * best
+    assert [s for s, _ in probe.path] == sorted(tried)
+    assert probe.path[0][1] > probe.path[1][1]  # it stops once val NLL rises
+    noise = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        probe = linear_probe(
+            noise, np.arange(60) % 2, val_features=noise, val_labels=(np.arange(60) + 1) % 2
+        )  # what it learns is wrong, so the less the better
+    assert probe.strength < 2e-8
 
 
 def test_a_fit_that_is_cut_short_is_an_error():

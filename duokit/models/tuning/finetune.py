@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from duokit.models.tuning.devices import OneDevice
 
+MOSTLY = 0.5
 LOOK_EVERY = 20  # steps between two looks at the loss: each look waits for the device
 
 
@@ -90,6 +92,7 @@ def fine_tune(
     optimiser = adamw(model, settings, place)
     done = read_checkpoint(folder, settings, model, optimiser)
     schedule = Schedule(len(train), settings)
+    _warn_of_old_statistics(model, schedule)
     # A batch has up to three sizes (micro, the rest, an epoch's last): each is compiled, once.
     net: nn.Module = torch.compile(model, dynamic=False) if settings.compile else model  # type: ignore[assignment]
     net, optimiser = devices.prepare(net, optimiser)
@@ -248,6 +251,21 @@ def val_scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         "macro_f1": float(f1_score(labels.numpy(), chosen.numpy(), average="macro")),
         "nll": float(cross_entropy(logits.double(), labels)),
     }
+
+
+def _warn_of_old_statistics(model: nn.Module, schedule: Schedule) -> None:
+    """Warns if BatchNorm will mostly remember pictures that the pretrained weights were made of."""
+    if schedule.settings.batchnorm == "frozen" or schedule.settings.source is None:
+        return
+    norms = (each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm))
+    left = max(((1 - (each.momentum or 0.0)) ** schedule.steps for each in norms), default=0.0)
+    if left > MOSTLY:
+        warnings.warn(
+            f"after {schedule.steps} steps the statistics of BatchNorm are still {left:.0%} those "
+            'of the pretrained weights, and do not suit the new ones: batchnorm = "frozen", or '
+            "more epochs",
+            stacklevel=3,
+        )
 
 
 def _freeze_statistics(net: nn.Module) -> None:

@@ -21,7 +21,7 @@ from duokit.images import ImageSet, Splits, load_splits, save_splits
 from duokit.logits.files import write_whole
 from duokit.models.build import build, resolve
 from duokit.models.transforms import Preprocessing
-from duokit.models.tuning.checkpoint import BEST
+from duokit.models.tuning.checkpoint import BEST, Progress
 from duokit.models.tuning.settings import FineTune, from_dict
 
 RUN, SPLITS = "run.json", "splits.json"
@@ -64,6 +64,30 @@ def keep_splits(folder: Path, splits: Splits) -> None:
             f"{folder} holds a run on other splits than these ({splits.protocol}): choose another "
             "folder, or remove it to start anew"
         ) from None
+
+
+def config_of(
+    folder: Path, settings: FineTune, done: Progress, *, command: str, **more: Any
+) -> dict[str, Any]:
+    """Returns what the records of a run say of its training.
+
+    Args:
+        folder: with the best weights.
+        settings: how it was fine-tuned.
+        done: what `fine_tune` returned.
+        command: the command that makes the records.
+        **more: further JSON values.
+    """
+    how = "fine-tuned" if settings.source else "trained from random weights"
+    return {
+        "command": command,
+        "method": f"linear probe, then {how}" if settings.probe else how,
+        "best_epoch": done.best_epoch,
+        "history": done.history,
+        "micro_batch": done.micro_batch,
+        "seconds": round(done.seconds),
+        "checkpoint_sha256": hashlib.sha256((folder / BEST).read_bytes()).hexdigest(),
+    } | more
 
 
 def write_run(

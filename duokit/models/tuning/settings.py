@@ -39,7 +39,8 @@ class FineTune:
         randaugment: random operations a picture gets; 0 for none.
         magnitude: their strength, 0 ... 30.
         flip: whether half of the pictures are mirrored.
-        batchnorm: "train" updates statistics, "frozen" keeps those of the start.
+        batchnorm: "train" updates statistics, "frozen" keeps those of the start, which is better
+            for a few hundred steps or fewer.
         select: what val chooses the best epoch by: "accuracy" or "macro_f1".
         precision: "bf16", "fp32", or "auto": bf16 on a GPU that has it.
         micro_batch: images at a time on one device, fewer than a batch to save memory; None for

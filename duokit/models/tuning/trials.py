@@ -7,7 +7,6 @@ and trial.json. A trial without the latter has not ended; remove its folder to h
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -19,9 +18,9 @@ import numpy as np
 from duokit.images import ImageSet, Splits
 from duokit.logits import save
 from duokit.logits.files import write_whole
-from duokit.models.tuning.checkpoint import BEST, LAST, Progress, read_best
+from duokit.models.tuning.checkpoint import LAST, Progress, read_best
 from duokit.models.tuning.finetune import fine_tune
-from duokit.models.tuning.run import keep_splits, write_run
+from duokit.models.tuning.run import config_of, keep_splits, write_run
 from duokit.models.tuning.settings import FineTune
 from duokit.models.tuning.space import Search
 from duokit.models.tuning.tuned import Start, network_records
@@ -193,16 +192,7 @@ def _keep(task: Task, number: int, settings: FineTune, done: Progress) -> None:
     folder = task.place(number)
     start = replace(task.start, model=copy.deepcopy(task.start.model))
     read_best(folder, start.model)
-    config = {
-        "command": task.command,
-        "method": "linear probe, then fine-tuned" if settings.probe else "fine-tuned",
-        "trial": number,
-        "best_epoch": done.best_epoch,
-        "history": done.history,
-        "micro_batch": done.micro_batch,
-        "seconds": round(done.seconds),
-        "checkpoint_sha256": hashlib.sha256((folder / BEST).read_bytes()).hexdigest(),
-    }
+    config = config_of(folder, settings, done, command=task.command, trial=number)
     how = start.pixels.preprocessing
     write_run(folder, settings, how, task.image_set, task.splits, config)
     records = network_records(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,10 +22,10 @@ from duokit.models.linear import linear_probe, nll
 from duokit.models.pixels import Pixels, decode
 from duokit.models.records import Recipe, rounded
 from duokit.models.transforms import preprocessing
-from duokit.models.tuning.checkpoint import BEST, LAST
+from duokit.models.tuning.checkpoint import LAST
 from duokit.models.tuning.finetune import fine_tune
 from duokit.models.tuning.methods import Method, answers, fit_laplace
-from duokit.models.tuning.run import keep_splits, write_run
+from duokit.models.tuning.run import config_of, keep_splits, write_run
 from duokit.models.tuning.settings import FineTune
 
 PLAIN = Method()
@@ -137,16 +136,7 @@ def tuned_records(
         folder=folder, device=device, until=until, progress=progress,
         tensorboard=tensorboard,
     )  # fmt: skip
-    config = {
-        "command": command,
-        "method": f"{'linear probe, then ' if settings.probe else ''}"
-        f"{'fine-tuned' if settings.source else 'trained from random weights'}",
-        "best_epoch": done.best_epoch,
-        "history": done.history,
-        "micro_batch": done.micro_batch,
-        "seconds": round(done.seconds),
-        "checkpoint_sha256": hashlib.sha256((folder / BEST).read_bytes()).hexdigest(),
-    }
+    config = config_of(folder, settings, done, command=command)
     write_run(folder, settings, start.pixels.preprocessing, image_set, splits, config)
     return network_records(
         start, image_set, splits, settings, config, dtype=dtype, device=device, progress=progress

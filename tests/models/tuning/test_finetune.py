@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +140,21 @@ def test_frozen_statistics_stay(pixels, tmp_path):
     moving, _ = tune(pixels, tmp_path / "b", PLAIN, make(Normed))
     assert torch.equal(frozen.norm.running_mean, torch.zeros(4))
     assert not torch.equal(moving.norm.running_mean, torch.zeros(4))
+
+
+def test_statistics_that_stay_old_are_reported(pixels, tmp_path):
+    model = make(Normed)
+    model.norm.momentum = 0.01  # as in networks that come from TensorFlow
+    with pytest.warns(UserWarning, match="after 12 steps .* still 89% those of the pretrained"):
+        tune(pixels, tmp_path / "a", PLAIN, model)
+    for name, settings in (
+        ("b", replace(PLAIN, batchnorm="frozen")),
+        ("c", replace(PLAIN, pretrained="none")),
+        ("d", replace(PLAIN, batch=1)),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            tune(pixels, tmp_path / name, settings, model)
 
 
 class Killed(BaseException):

@@ -14,8 +14,8 @@ from duokit.cli import finetune
 from duokit.images import load as load_images
 from duokit.logits import load
 from duokit.models import build, predict, preprocessing
-from duokit.models.tuning.checkpoint import BEST, LAST
 from duokit.models.pixels import decode
+from duokit.models.tuning.checkpoint import BEST, LAST
 from duokit.models.tuning.settings import from_dict
 from duokit.models.tuning.tuned import probe_head
 
