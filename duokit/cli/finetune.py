@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import tomllib
 from pathlib import Path
@@ -88,27 +89,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def task(arguments: argparse.Namespace) -> tuple[FineTune, ImageSet, Splits]:
     """Returns the settings, settled, the pictures and their parts that the words name."""
-    settings = settled(_settings(arguments))
+    settings = _settings(arguments).settled()
     image_set = load(arguments.data, arguments.root, download=arguments.download)
     arguments.seed, arguments.fold = settings.split_seed, settings.fold
     return settings, image_set, kept_splits(image_set, arguments)
-
-
-def settled(settings: FineTune) -> FineTune:
-    """Returns the settings with the resolution that the network will have."""
-    from duokit.models.transforms import preprocessing
-
-    how = preprocessing(settings.model, settings.resolution, pretrained=settings.source)
-    return settings.replace(resolution=how.resolution)
-
-
-def folder_name(settings: FineTune, what: str | None = None) -> str:
-    """Returns the name of the folder of the records, for settings that are settled.
-
-    It is MODEL-PIXELS-WHAT-SEED; what is "finetuned" or "scratch" if not given.
-    """
-    bare = settings.model.replace(":", "-").replace("/", "-")
-    return f"{bare}-{settings.resolution}-{what or settings.trained}-{settings.seed}"
 
 
 def run_folder(
@@ -150,7 +134,7 @@ def make_records(
     from duokit.logits import save
     from duokit.models.tuning.tuned import tuned_records
 
-    name = folder_name(settings)
+    name = settings.folder()
     parts = [part for part in splits.parts if part != "train"]
     paths = {part: arguments.out / name / f"{part}.safetensors" for part in parts}
     found = found_records(paths, splits.checksum, settings=settings.as_dict())
@@ -168,6 +152,8 @@ def make_records(
             progress=not arguments.quiet,
             tensorboard=arguments.tensorboard,
         )
+        if os.environ.get("RANK", "0") != "0":
+            return  # one of several processes (accelerate launch): the first one writes
         for part in parts:
             if part not in found:
                 found[part] = made[part]
@@ -191,7 +177,7 @@ def found_records(paths: dict[str, Path], checksum: str, **config: Any) -> dict[
 
     found = {part: load_record(path) for part, path in paths.items() if path.is_file()}
     for part, record in found.items():
-        other = [name for name, value in config.items() if record.config.get(name) != value]
+        other = [name for name, value in config.items() if _differs(record.config.get(name), value)]
         other += ["splits"] if record.split_checksum != checksum else []
         if other:
             raise ValueError(
@@ -199,6 +185,13 @@ def found_records(paths: dict[str, Path], checksum: str, **config: Any) -> dict[
                 "or remove the file"
             )
     return found
+
+
+def _differs(known: Any, value: Any) -> bool:
+    """Returns whether a value in a record is another; names younger than the record are None."""
+    if isinstance(known, dict) and isinstance(value, dict):
+        return dict.fromkeys(value) | known != value
+    return bool(known != value)
 
 
 def command(arguments: argparse.Namespace, settings: FineTune, name: str = "finetune") -> str:

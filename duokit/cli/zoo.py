@@ -157,7 +157,7 @@ def _cost(each: Wanted, pictures: _Pictures, arguments: argparse.Namespace) -> s
     classes, images = known
     step = measure_step(each.settings, classes=classes, device=arguments.device)
     seconds = step.training_seconds * images * each.settings.epochs * each.runs
-    return f"{seconds / 60:.1f}"
+    return f"{seconds / 60:.2f}"
 
 
 def _make(wanted: list[Wanted], pictures: _Pictures, arguments: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from duokit.cli import finetune
 from duokit.images import load as load_images
-from duokit.logits import load
+from duokit.logits import load, save
 from duokit.models import build, predict, preprocessing
 from duokit.models.pixels import decode
 from duokit.models.tuning.checkpoint import BEST, LAST
@@ -85,6 +86,28 @@ def test_its_command_makes_it_again(words, tmp_path):
     second = load(tmp_path / "again" / NAME / "val.safetensors")
     assert (first.logits == second.logits).all()
     assert first.config["checkpoint_sha256"] == second.config["checkpoint_sha256"]
+
+
+def test_one_of_several_processes_writes(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    assert run(*words) == 0
+    assert not (tmp_path / "out" / NAME).exists()
+    assert not capsys.readouterr().out
+
+
+def test_a_setting_younger_than_the_record_counts_as_none(words, tmp_path):
+    run(*words)
+    path = tmp_path / "out" / NAME / "test.safetensors"
+    record = load(path)
+    settings = {k: v for k, v in record.config["settings"].items() if k != "fold"}
+    old = replace(record, config=record.config | {"settings": settings})
+    save(old, path, overwrite=True)
+    assert run(*words) == 0
+    assert "fold" not in load(path).config["settings"]  # kept as it was
+    settings["lr"] = 0.5
+    save(replace(record, config=record.config | {"settings": settings}), path, overwrite=True)
+    with pytest.raises(ValueError, match="made with other settings"):
+        run(*words)
 
 
 def test_records_are_kept_and_others_refused(words, tmp_path, capsys):
