@@ -125,22 +125,25 @@ def table(wanted: list[Wanted], pictures: _Pictures, arguments: argparse.Namespa
             "parts": ", ".join(parts) or "-",
             "epochs": each.settings.epochs,
             "lr": f"{each.settings.lr:g}" if each.search is None else "drawn",
-            "trained": _machine(arguments.artifacts / each.name / f"{parts[0]}.safetensors")
-            if parts
-            else "-",
+            "trained": _machine(each, arguments.artifacts) if parts else "-",
             timed: "-" if parts else _cost(each, pictures, arguments),
         }
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _machine(path: Path) -> str:
-    """Returns where and how long the network of a record was trained."""
+def _machine(each: Wanted, artifacts: Path) -> str:
+    """Returns where and how long the network of some records was trained; of soups, of how many."""
     from duokit.logits import read_metadata
 
+    path = artifacts / each.name / f"{each.parts(artifacts)[0]}.safetensors"
     config = read_metadata(path)["config"]
-    seconds = config.get("seconds")
-    return f"{config['machine']}" + (f", {seconds / 60:.1f} min" if seconds else "")
+    words = [config["machine"]]
+    if "seconds" in config:
+        words.append(f"{config['seconds'] / 60:.1f} min")
+    if each.search is not None:
+        words.append(f"{len(config['ingredients'])} of {each.search.trials} trials")
+    return ", ".join(words)
 
 
 def _cost(each: Wanted, pictures: _Pictures, arguments: argparse.Namespace) -> str:

@@ -98,7 +98,7 @@ def test_a_method_trains_the_network_if_only_its_records_are_there(place):
     assert views.config["checkpoint_sha256"] == plain.config["checkpoint_sha256"]
 
 
-def test_a_sweep_makes_the_best_run_and_both_soups(place):
+def test_a_sweep_makes_the_best_run_and_both_soups(place, capsys):
     kinds = ("best-0", "greedy-0", "uniform-0")
     words = [word for kind in kinds for word in ("--only", kind)]
     assert run(place, "--make", *words) == 0
@@ -110,6 +110,7 @@ def test_a_sweep_makes_the_best_run_and_both_soups(place):
     assert found["greedy"].config["val_score"] >= found["best"].config["val_score"] - 1e-12
     trials = list((place / "runs").glob("digits-test_efficientnet-32-sweep-0/trial-*"))
     assert len(trials) == 2  # one sweep for all three
+    assert "2 of 2 trials" in capsys.readouterr().out
 
 
 def test_minutes_are_measured_where_the_pictures_are(place, capsys):
