@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-EXTRAS = {"": "core", "models": "models", "book": "book"}
+EXTRAS = {"": "core"} | {
+    name: name for name in ("models", "train", "tune", "tensorboard", "export", "laplace", "book")
+}
 SPACE = 6.0  # GB that an environment with a CUDA build of torch takes, about
 OLDEST_PYTHON = (3, 11)
 
