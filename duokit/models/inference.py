@@ -61,6 +61,11 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def layout(device: torch.device) -> torch.memory_format:
+    """Returns the order in which convolutions are fastest on a device: channels last, mostly."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
 def predict(
     model: nn.Module,
     images: Images,
@@ -165,13 +170,12 @@ def _run(
 ) -> np.ndarray:
     """Returns what `pick` takes from each batch, one below the other, as float32."""
     place = pick_device(device)
-    # Convolutions are faster with the channels last, on the CPU and on recent GPUs.
-    layout = torch.contiguous_format if place.type == "mps" else torch.channels_last
-    model.eval().to(device=place, memory_format=layout)  # type: ignore[call-overload]
+    form = layout(place)
+    model.eval().to(device=place, memory_format=form)  # type: ignore[call-overload]
     pieces = []
     with torch.inference_mode():
         for inputs in tqdm(loader, desc=what, unit="batch", disable=not progress):
-            outputs = model(inputs.to(device=place, memory_format=layout))
+            outputs = model(inputs.to(device=place, memory_format=form))
             pieces.append(pick(outputs).float().cpu().numpy())
     result = np.concatenate(pieces)
     if not np.isfinite(result).all():

@@ -25,6 +25,7 @@ from duokit.models.duo.member import Member
 from duokit.models.duo.pictures import Images, Prepared
 from duokit.models.duo.prediction import Prediction
 from duokit.models.duo.streams import beside, may_run_beside, share_tensors
+from duokit.models.inference import layout
 
 ROLES = ("large", "small")
 Weights = Sequence[float] | np.ndarray | torch.Tensor
@@ -178,9 +179,7 @@ class AsymmetricDuo(nn.Module):
         prepared = Prepared(images, rows, steps)
         loader = DataLoader(prepared, batch_size=batch, num_workers=workers)
         # As `duokit.models.predict` lays weights out, so that the same bits come out.
-        apple = self.weights.device.type == "mps"
-        layout = torch.contiguous_format if apple else torch.channels_last
-        self.eval().to(memory_format=layout)  # type: ignore[call-overload]
+        self.eval().to(memory_format=layout(self.weights.device))  # type: ignore[call-overload]
         with torch.inference_mode():
             pieces = [
                 self(*self._placed(inputs)).cpu().numpy()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from duokit.logits.files import write_whole
+from duokit.logits.files import whole_file, write_whole
 from duokit.models.tuning.settings import FineTune
 
 # Settings that may change from one part of a run to the next: its result stays what it is.
@@ -61,17 +59,8 @@ def write_checkpoint(
         "model": model.state_dict(),
         "optimiser": optimiser.state_dict(),
     }
-    path = folder / LAST
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(folder / LAST, overwrite=True) as file:
+        torch.save(state, file)
 
 
 def read_checkpoint(

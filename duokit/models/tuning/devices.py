@@ -107,11 +107,6 @@ def computes_in_half(settings: FineTune, device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def layout(device: torch.device) -> torch.memory_format:
-    """Returns the order in which convolutions of the device like their pictures."""
-    return torch.contiguous_format if device.type == "mps" else torch.channels_last
-
-
 def adamw(model: nn.Module, settings: FineTune, device: torch.device) -> torch.optim.AdamW:
     """Returns the optimiser: on CUDA as one kernel, whose step counts stay on the device."""
     fused = True if device.type == "cuda" else None

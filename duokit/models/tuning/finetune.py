@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from duokit.models.build import head
+from duokit.models.inference import layout
 from duokit.models.pixels import Pixels, ahead
 from duokit.models.tuning.augment import augment
 from duokit.models.tuning.checkpoint import (
@@ -24,7 +25,7 @@ from duokit.models.tuning.checkpoint import (
     write_checkpoint,
     write_history,
 )
-from duokit.models.tuning.devices import adamw, half_of, is_out_of_memory, layout, pick_devices
+from duokit.models.tuning.devices import adamw, half_of, is_out_of_memory, pick_devices
 from duokit.models.tuning.schedule import Schedule
 from duokit.models.tuning.settings import FineTune
 from duokit.models.tuning.watch import Watch

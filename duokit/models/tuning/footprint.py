@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from duokit.models.build import build
-from duokit.models.inference import pick_device
+from duokit.models.inference import layout, pick_device
 from duokit.models.speed import _wait
-from duokit.models.tuning.devices import OneDevice, adamw, computes_in_half, layout
+from duokit.models.tuning.devices import OneDevice, adamw, computes_in_half
 from duokit.models.tuning.finetune import _loss
 from duokit.models.tuning.settings import FineTune
 

@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import duokit.models.tuning.finetune as loop
+from duokit.models.inference import layout
 from duokit.models.pixels import Pixels, ahead
 from duokit.models.tuning.checkpoint import Progress
 from duokit.models.tuning.devices import (
@@ -17,7 +18,6 @@ from duokit.models.tuning.devices import (
     computes_in_half,
     half_of,
     is_out_of_memory,
-    layout,
     pick_devices,
 )
 from duokit.models.tuning.schedule import Schedule
