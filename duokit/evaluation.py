@@ -8,7 +8,7 @@ The first record is the large model's. "large" and "small" are the members at th
 temperatures (fitted on val as well), so that a duo is never compared with an uncalibrated model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from duokit.fusion.combine import Mode, combine
 from duokit.fusion.sidekick import SidekickTest, sidekick_test
 from duokit.fusion.weights import WeightFit, fit_weights
 from duokit.logits.record import Record, same_images
+from duokit.metrics.intervals import intervals
 from duokit.metrics.scores import Scores, score
 
 TITLES: dict[str, str] = {
@@ -148,6 +149,82 @@ def fit_duo(val: Sequence[Record]) -> Duo:
 def better_member(scores: dict[str, Scores]) -> str:
     """Return "large" or "small": the member with the lower NLL, at its own temperature."""
     return min(("large", "small"), key=lambda name: float(scores[name].nll.mean()))
+
+
+def compare_sidekicks(
+    large: Mapping[str, Record],
+    sidekicks: Mapping[str, Mapping[str, Record]],
+    *,
+    part: str = "test",
+    metrics: Sequence[str] = ("accuracy", "nll", "aurc"),
+    interval: str = "nll",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return one row a sidekick: what it changes for one large model, weights fitted on val.
+
+    Differences are the duo's value minus that of the large model at its own temperature, on the
+    same images.
+
+    Args:
+        large: Part -> record of the large model; "val" and `part`.
+        sidekicks: Name -> the same of a sidekick.
+        part: What the duo is measured on.
+        metrics: Names from `duokit.metrics.METRICS`.
+        interval: The one of them whose difference gets its paired 95 % interval.
+        resamples: Of the bootstrap, 1 or more.
+        seed: Of the bootstrap.
+
+    Returns:
+        Index sidekick, in the order given; columns flops_balance (None where a record has no
+        FLOPs), alone (the sidekick's accuracy), weight_large, weight_small, one a metric with the
+        difference, and low and high of `interval`.
+
+    Raises:
+        ValueError: `interval` is not among the metrics; as `fit_duo` and `intervals`.
+        KeyError: A part that is missing.
+    """
+    if interval not in metrics:
+        raise ValueError(f"interval is {interval!r}; expected one of {', '.join(metrics)}")
+    rows = {}
+    for name, records in sidekicks.items():
+        duo = fit_duo([large["val"], records["val"]])
+        found = duo.answers([large[part], records[part]])
+        table = intervals(
+            found["duo"], found["large"], metrics=metrics, resamples=resamples, seed=seed
+        )
+        rows[name] = {
+            "flops_balance": duo.flops_balance,
+            "alone": float(found["small"].correct.mean()),
+            "weight_large": float(duo.weights[0]),
+            "weight_small": float(duo.weights[1]),
+            **table["difference"].to_dict(),
+            "low": table.loc[interval, "difference_low"],
+            "high": table.loc[interval, "difference_high"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("sidekick")
+
+
+def pooled_answers(duos: Sequence[Duo], records: Sequence[Sequence[Record]]) -> dict[str, Scores]:
+    """Return the scores of "large", "small" and "duo" over all folds of a cross-validation.
+
+    Each fold's images are answered by that fold's own networks, with the weights fitted for them;
+    then all answers are scored together.
+
+    Args:
+        duos: One a fold.
+        records: For each fold one record a member, in the order of the duo's.
+
+    Raises:
+        ValueError: Another number of folds, or as `Duo.answers`.
+    """
+    pieces: dict[str, list[np.ndarray]] = {"large": [], "small": [], "duo": []}
+    for duo, members in zip(duos, records, strict=True):
+        pieces["duo"].append(np.asarray(duo.logits(members)))
+        for name, record, weight in zip(("large", "small"), members, duo.own_weights, strict=False):
+            pieces[name].append(np.float32(weight) * record.logits.astype(np.float32))
+    labels = np.concatenate([members[0].labels for members in records])
+    return {name: score(np.concatenate(logits), labels) for name, logits in pieces.items()}
 
 
 def _names(members: int) -> list[str]:

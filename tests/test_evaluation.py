@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from duokit.evaluation import TITLES, better_member, fit_duo
+from duokit.evaluation import (
+    TITLES,
+    better_member,
+    compare_sidekicks,
+    fit_duo,
+    pooled_answers,
+)
 from duokit.fusion import MODES, fit_weights
 from duokit.logits import make_record
+from duokit.metrics import intervals, score
 from tests.fusion.duos import make_duo
 
 
@@ -106,3 +113,45 @@ def test_files_that_do_not_name_their_model(val, test_split):
     plain = [dataclasses.replace(r, model="some file", resolution=None) for r in test_split]
     expected = fit_duo(val).answers(test_split)["duo"].nll
     assert (fit_duo(val).answers(plain)["duo"].nll == expected).all()
+
+
+def test_sidekicks_are_compared_one_by_one(val, test_split):
+    large, small = ({"val": v, "test": t} for v, t in zip(val, test_split, strict=True))
+    other = make_records("val", 5)[1], make_records("test", 6)[1]
+    useless = {
+        part: dataclasses.replace(small[part], logits=record.logits)
+        for part, record in zip(("val", "test"), other, strict=True)
+    }
+    table = compare_sidekicks(large, {"good": small, "useless": useless}, resamples=200, seed=3)
+    duo = fit_duo(val)
+    found = duo.answers(test_split)
+    expected = intervals(
+        found["duo"], found["large"], metrics=["accuracy", "nll", "aurc"], resamples=200, seed=3
+    )
+    row = table.loc["good"]
+    assert row[["accuracy", "nll", "aurc"]].tolist() == expected["difference"].tolist()
+    assert row["low"] == expected.loc["nll", "difference_low"]
+    assert row["high"] == expected.loc["nll", "difference_high"]
+    assert row["flops_balance"] == 10
+    assert row["alone"] == found["small"].correct.mean()
+    assert row[["weight_large", "weight_small"]].tolist() == pytest.approx(duo.weights.tolist())
+    assert table.index.tolist() == ["good", "useless"]
+    assert row["nll"] < table.loc["useless", "nll"]
+    with pytest.raises(ValueError, match="interval is 'ece'; expected one of accuracy, nll, aurc"):
+        compare_sidekicks(large, {"good": small}, interval="ece")
+
+
+def test_folds_are_scored_together(val, test_split):
+    again = make_records("val", 7), make_records("test", 8)
+    duos, tests = [fit_duo(val), fit_duo(again[0])], [test_split, again[1]]
+    found = pooled_answers(duos, tests)
+    labels = np.concatenate([records[0].labels for records in tests])
+    assert list(found) == ["large", "small", "duo"]
+    for name, scores in found.items():
+        each = [duo.answers(records)[name] for duo, records in zip(duos, tests, strict=True)]
+        assert scores.nll == pytest.approx(np.concatenate([one.nll for one in each]), abs=1e-6)
+        assert len(scores) == len(labels)
+    fused = np.concatenate([np.asarray(d.logits(r)) for d, r in zip(duos, tests, strict=True)])
+    assert (found["duo"].confidence == score(fused, labels).confidence).all()
+    with pytest.raises(ValueError, match="zip"):
+        pooled_answers(duos, tests[:1])

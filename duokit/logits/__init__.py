@@ -7,7 +7,7 @@ same_images(load("large/test.safetensors"), load("small/test.safetensors"))
 
 from duokit.logits.exchange import read_csv, read_npz, write_csv, write_npz
 from duokit.logits.record import Record, make_record, same_images, versions
-from duokit.logits.store import StoreError, listing, load, read_metadata, save
+from duokit.logits.store import StoreError, listing, load, load_parts, read_metadata, save
 
 __all__ = [
     "Record",
@@ -16,6 +16,7 @@ __all__ = [
     "same_images",
     "save",
     "load",
+    "load_parts",
     "read_metadata",
     "listing",
     "StoreError",

@@ -92,6 +92,28 @@ def load(path: str | Path) -> Record:
         raise StoreError(f"{path} holds no valid record: {error}") from error
 
 
+def load_parts(folder: str | Path, *parts: str) -> dict[str, Record]:
+    """Returns the records of one model's folder by part, such as "val" and "test".
+
+    Args:
+        folder: holds PART.safetensors for each.
+        *parts: which ones; all that are there if none is named.
+
+    Raises:
+        FileNotFoundError: no such folder, none of its parts, or one that is missing.
+        StoreError: as `load`.
+    """
+    folder = Path(folder)
+    there = sorted(path.stem for path in folder.glob(f"*{SUFFIX}"))
+    missing = [part for part in parts if part not in there]
+    if missing or not there:
+        raise FileNotFoundError(
+            f"{folder} has no record of {missing[0] if missing else 'anything'}; "
+            f"it has {', '.join(there) or 'none'}"
+        )
+    return {part: load(folder / f"{part}{SUFFIX}") for part in parts or there}
+
+
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """Returns all fields of a record but its arrays, with n, k and dtype; reads the header alone.
 

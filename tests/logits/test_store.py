@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from safetensors import safe_open
 from safetensors.numpy import save as pack_tensors
 
-from duokit.logits import StoreError, listing, load, read_metadata, save
+from duokit.logits import StoreError, listing, load, load_parts, read_metadata, save
 from duokit.logits.files import write_whole
 from duokit.logits.store import _metadata, _pack, _tensors
 from tests.logits.samples import assert_equal, full, record, scores
@@ -261,3 +261,16 @@ def test_listing_of_nothing(tmp_path):
     assert "model" in listing(tmp_path).columns
     with pytest.raises(NotADirectoryError, match="nowhere"):
         listing(tmp_path / "nowhere")
+
+
+def test_the_parts_of_a_folder(tmp_path):
+    for part in ("val", "test"):
+        save(record(split=part), tmp_path / "net" / f"{part}.safetensors")
+    found = load_parts(tmp_path / "net")
+    assert list(found) == ["test", "val"]
+    assert [each.split for each in found.values()] == ["test", "val"]
+    assert list(load_parts(tmp_path / "net", "val")) == ["val"]
+    with pytest.raises(FileNotFoundError, match="no record of shifted; it has test, val"):
+        load_parts(tmp_path / "net", "val", "shifted")
+    with pytest.raises(FileNotFoundError, match="no record of anything; it has none"):
+        load_parts(tmp_path)
