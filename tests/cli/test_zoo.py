@@ -8,7 +8,7 @@ import pytest
 
 from duokit.cli import zoo
 from duokit.logits import load
-from duokit.models.tuning.zoo import read_zoo
+from duokit.models.tuning.zoo import read_zoo, trained
 
 pytest.importorskip("timm")
 FOLDER = "digits-finetuned/test_efficientnet-32"
@@ -84,6 +84,11 @@ def test_a_method_asks_the_network_that_was_trained(place, capsys):
     assert views.kind == "log_probs"
     assert views.flops == 5 * plain.flops
     assert views.config["checkpoint_sha256"] == plain.config["checkpoint_sha256"]
+    row = trained(place / "artifacts").loc[("digits", "test_efficientnet-32-scratch-0")]
+    assert len(trained(place / "artifacts")) == 1  # views are the same network
+    assert row["checkpoint"] == plain.config["checkpoint_sha256"]
+    assert row["steps"] == plain.config["history"][-1]["step"] > row["epochs"] == 1
+    assert row["minutes"] == plain.config["seconds"] / 60
     assert (plain.logits.argmax(1) == views.logits.argmax(1)).mean() > 0.5
 
 
@@ -111,6 +116,7 @@ def test_a_sweep_makes_the_best_run_and_both_soups(place, capsys):
     trials = list((place / "runs").glob("digits-test_efficientnet-32-sweep-0/trial-*"))
     assert len(trials) == 2  # one sweep for all three
     assert "2 of 2 trials" in capsys.readouterr().out
+    assert trained(place / "artifacts").empty  # soups are not trained
 
 
 def test_minutes_are_measured_where_the_pictures_are(place, capsys):

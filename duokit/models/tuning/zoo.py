@@ -129,9 +129,9 @@ def trained(folder: str | Path) -> pd.DataFrame:
         folder: with folders of records, such as the book's artifacts.
 
     Returns:
-        Index records (data set and folder); columns epochs, steps, minutes, machine,
-        best_epoch and checkpoint (SHA-256 of the weights). Linear probes, soups and other ways to
-        ask a network are left out.
+        Index data (the data set, with the fold) and network (folder of its records); columns
+        epochs, steps, minutes, machine, best_epoch and checkpoint (SHA-256 of the weights). Linear
+        probes, soups and other ways to ask a network are left out.
 
     Raises:
         NotADirectoryError: the folder does not exist or is a file.
@@ -145,16 +145,16 @@ def trained(folder: str | Path) -> pd.DataFrame:
             or config.get("prediction", {}).get("method", "plain") != "plain"
         ):
             continue
-        settings, steps = config["settings"], config["history"][-1]["step"]
-        rows[str(Path(path).parent)] = {
-            "epochs": settings["epochs"],
-            "steps": steps,
+        *above, network = Path(path).parent.parts
+        rows[" ".join(above).replace("-finetuned", "").replace("-", " "), network] = {
+            "epochs": config["settings"]["epochs"],
+            "steps": config["history"][-1]["step"],
             "minutes": config["seconds"] / 60,
             "machine": config["machine"],
             "best_epoch": config["best_epoch"],
             "checkpoint": config["checkpoint_sha256"],
         }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("records")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["data", "network"])
 
 
 def _networks(data: str, values: Mapping[str, Any]) -> Iterator[Wanted]:
