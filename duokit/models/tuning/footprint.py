@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -28,9 +27,9 @@ class Footprint:
         training_seconds: for one image of an epoch: forward, backward, its share of AdamW's step.
         inference_seconds: for one image without gradients.
         memory: bytes at the peak of a training step, at `images` at a time.
-        memory_is: "measured" by CUDA; or "counted" from tensors: weights, gradients, both moments
-            of AdamW, and all that is kept for the backward pass, but not what a kernel needs while
-            it runs.
+        memory_is: "measured" by CUDA, where it fits; or "counted" from tensors: weights, gradients,
+            both moments of AdamW, and all that is kept for the backward pass, but not what a kernel
+            needs while it runs.
         images: at a time, for the memory: the micro-batch of the settings, or their batch.
         device: where it ran, "cpu" or the name of the GPU.
         threads: of the CPU that torch may use.
@@ -39,7 +38,7 @@ class Footprint:
     training_seconds: float
     inference_seconds: float
     memory: int
-    memory_is: Literal["measured", "counted"]
+    memory_is: str
     images: int
     device: str
     threads: int
@@ -78,11 +77,14 @@ def measure_step(
         trial.step(pictures)
         backward = [_seconds(place, lambda: trial.backward(pictures)) for _ in range(steps)]
         update = [_seconds(place, trial.optimiser.step) for _ in range(steps)]
-        memory = trial.counted(pictures)
+        memory, memory_is = trial.counted(pictures), "counted"
         if place.type == "cuda":
             torch.cuda.reset_peak_memory_stats(place)
-            trial.step(torch.zeros(trial.images, *pictures.shape[1:]))
-            memory = torch.cuda.max_memory_allocated(place) - before
+            try:
+                trial.step(torch.zeros(trial.images, *pictures.shape[1:]))
+                memory, memory_is = torch.cuda.max_memory_allocated(place) - before, "measured"
+            except torch.cuda.OutOfMemoryError:  # training will halve its micro-batch
+                torch.cuda.empty_cache()
         trial.net.eval()
         trial.predict(pictures)
         predict = [_seconds(place, lambda: trial.predict(pictures)) for _ in range(steps)]
@@ -91,7 +93,7 @@ def measure_step(
         + float(np.median(update)) / settings.batch,
         inference_seconds=float(np.median(predict)) / images,
         memory=memory,
-        memory_is="measured" if place.type == "cuda" else "counted",
+        memory_is=memory_is,
         images=trial.images,
         device=torch.cuda.get_device_name(place) if place.type == "cuda" else place.type,
         threads=torch.get_num_threads(),
