@@ -20,6 +20,9 @@ from duokit.models.tuning.souped import KINDS
 from duokit.models.tuning.space import Search, read_search
 
 
+COLUMNS = ("epochs", "steps", "minutes", "machine", "best_epoch", "checkpoint")
+
+
 @dataclass(frozen=True)
 class Wanted:
     """One folder of records of a zoo.
@@ -154,7 +157,8 @@ def trained(folder: str | Path) -> pd.DataFrame:
             "best_epoch": config["best_epoch"],
             "checkpoint": config["checkpoint_sha256"],
         }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["data", "network"])
+    index = pd.MultiIndex.from_tuples(list(rows), names=["data", "network"])
+    return pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
 
 
 def _networks(data: str, values: Mapping[str, Any]) -> Iterator[Wanted]:
