@@ -19,7 +19,6 @@ from duokit.models.tuning.settings import FineTune, from_dict
 from duokit.models.tuning.souped import KINDS
 from duokit.models.tuning.space import Search, read_search
 
-
 COLUMNS = ("epochs", "steps", "minutes", "machine", "best_epoch", "checkpoint")
 
 
