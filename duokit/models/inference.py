@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from duokit.images import ImageSet
 from duokit.models.build import head

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from duokit.logits.validation import valid_class_names
 from duokit.models.duo.file import read_duo, write_duo

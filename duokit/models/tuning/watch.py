@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from duokit.models.pixels import Pixels
 from duokit.models.tuning.checkpoint import Progress
