@@ -43,13 +43,13 @@ class Wanted:
 
     @property
     def folder(self) -> str:
-        """Where all records on the same splits lie: DATA-finetuned, or a folder a fold in it."""
+        """Folder of all records on the same splits, DATA-finetuned or DATA-finetuned/fold-N."""
         fold = "" if self.settings.fold is None else f"/fold-{self.settings.fold}"
         return f"{self.data}-finetuned{fold}"
 
     @property
     def name(self) -> str:
-        """Folder of the records: caltech101-finetuned/MODEL-PIXELS-WHAT-SEED."""
+        """Folder of these records, such as caltech101-finetuned/MODEL-PIXELS-WHAT-SEED."""
         return f"{self.folder}/{self.settings.folder(self.what)}"
 
     @property
