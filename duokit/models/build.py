@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -15,6 +16,9 @@ Source = Literal["auto", "pip", "timm", "torchvision"]
 SOURCES = ("auto", "pip", "timm", "torchvision")
 IMAGENET_CLASSES = 1000
 PREFIXES = ("timm", "torchvision")
+
+# What timm loads says so in every notebook without ipywidgets, and nothing follows from it.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 def build(
