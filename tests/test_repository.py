@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -100,9 +101,10 @@ def test_packages_of_one_system_are_marked():
 
 @pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="only .venv is made from the pins")
 def test_the_environment_holds_the_pins():
+    here = sysconfig.get_path("purelib")  # Ray, once imported, adds a folder of packages of its own
     installed = {
         canonicalize_name(found.metadata["Name"]): found.version
-        for found in metadata.distributions()
+        for found in metadata.distributions(path=[here])
     }
     wanted = pinned()
     assert {k: v for k, v in installed.items() if k in wanted and wanted[k] != v} == {}
