@@ -11,11 +11,12 @@ import json
 import os
 import secrets
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from tqdm import tqdm
 
 from duokit.images import ImageSet
 from duokit.models.transforms import Preprocessing
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
 
 ON_DEVICE = 0.25  # a cache up to this share of the GPU's free memory is moved there whole
 
@@ -73,6 +77,10 @@ class Pixels:
         torch.index_select(self.values, 0, rows, out=found)
         return send(found, device)
 
+    def fetch(self, rows: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns bytes (m, 3, side, side) and labels (m,) of these rows, on the device."""
+        return self.batch(rows, device), send(self.labels[rows], device)
+
     def normalised(self, values: torch.Tensor) -> torch.Tensor:
         """Returns bytes (m, 3, side, side) as the network wants them: float32, normalised."""
         mean, std = _statistics(self.preprocessing, values.device)
@@ -115,29 +123,23 @@ def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     return values.to(device, non_blocking=device.type != "mps")
 
 
-def ahead(
-    pixels: Pixels, rows: Iterable[torch.Tensor], device: torch.device
-) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
-    """Yields pictures and labels of these rows, batch by batch; a thread fetches the next one.
+def ahead(work: Callable[[Item], Done], items: Iterable[Item]) -> Generator[Done, None, None]:
+    """Yields work(item), item by item; a thread works on the next one meanwhile.
 
     Args:
-        pixels: decoded pictures.
-        rows: (m,) int64 on the CPU for each batch.
-        device: where the network is.
-
-    Yields:
-        (m, 3, side, side) uint8 and (m,) int64 on the device.
+        work: what to do with an item; it runs in another thread, on the same GPU and stream.
+        items: such as the rows of each batch.
     """
-    if str(device) == "cuda":  # to a new thread "cuda" is the first one
-        device = torch.device("cuda", torch.cuda.current_device())
+    place = torch.cuda.current_device() if torch.cuda.is_initialized() else None
 
-    def fetch(some: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return pixels.batch(some, device), send(pixels.labels[some], device)
+    def begin() -> None:
+        if place is not None:
+            torch.cuda.set_device(place)  # a new thread would use the first GPU
 
-    with ThreadPoolExecutor(1) as thread:
-        coming: deque[Future[tuple[torch.Tensor, torch.Tensor]]] = deque()
-        for some in rows:
-            coming.append(thread.submit(fetch, some))
+    with ThreadPoolExecutor(1, initializer=begin) as thread:
+        coming: deque[Future[Done]] = deque()
+        for item in items:
+            coming.append(thread.submit(work, item))
             if len(coming) > 1:
                 yield coming.popleft().result()
         for last in coming:

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,12 +99,11 @@ def fine_tune(
     net: nn.Module = torch.compile(model, dynamic=False) if settings.compile else model  # type: ignore[assignment]
     net, optimiser = devices.prepare(net, optimiser)
 
-    steps = range(done.step, schedule.steps)
-    mine = (train[schedule.places(step)[schedule.mine(step, rank, world)]] for step in steps)
+    fetch = partial(_augmented, pixels, train, schedule, devices)
     with (
         torch.random.fork_rng(devices=[place] if place.type == "cuda" else []),
         Watch(schedule, done, devices, folder, show=progress, tensorboard=tensorboard) as watch,
-        closing(ahead(pixels, mine, place)) as batches,
+        closing(ahead(fetch, range(done.step, schedule.steps))) as batches,
     ):
         for batch in batches:
             net.train()
@@ -144,6 +144,20 @@ def fine_tune(
     read_best(folder, model)
     model.eval()
     return done
+
+
+def _augmented(
+    pixels: Pixels,
+    train: torch.Tensor,
+    schedule: Schedule,
+    devices: Accelerator | OneDevice,
+    step: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns bytes and labels of the step's images that are this process's, on its device."""
+    mine = schedule.mine(step, devices.process_index, devices.num_processes)
+    images, labels = pixels.fetch(train[schedule.places(step)[mine]], devices.device)
+    draws = schedule.draws(step)[mine]
+    return augment(images, draws, magnitude=schedule.settings.magnitude), labels
 
 
 def _gradients(
@@ -187,15 +201,13 @@ def _accumulate(
     """
     images, labels = batch
     world, rank = devices.num_processes, devices.process_index
-    draws = schedule.draws(done.step)[schedule.mine(done.step, rank, world)]
     share = float(rank < schedule.size(done.step))  # 0: no image of a small batch is left for it
     total = torch.zeros((), device=devices.device)
     for first in range(0, len(labels), done.micro_batch):
         some = slice(first, first + done.micro_batch)
-        augmented = augment(images[some], draws[some], magnitude=schedule.settings.magnitude)
         with nullcontext() if some.stop >= len(labels) else devices.no_sync(net):
             with devices.autocast():
-                loss = _loss(net, pixels.normalised(augmented), labels[some], schedule.settings)
+                loss = _loss(net, pixels.normalised(images[some]), labels[some], schedule.settings)
             # Processes' gradients are averaged, not summed: hence times their number.
             devices.backward(loss * share * world / schedule.size(done.step))
         total += loss.detach() * share
@@ -230,7 +242,8 @@ def _logits(
     mine = rows[torch.arange(rank * share, (rank + 1) * share).clamp(max=len(rows) - 1)]
     found = []
     with torch.inference_mode(), devices.autocast():
-        for images, _ in ahead(pixels, mine.split(done.micro_batch), devices.device):
+        fetch = partial(pixels.fetch, device=devices.device)
+        for images, _ in ahead(fetch, mine.split(done.micro_batch)):
             ready = pixels.normalised(images).contiguous(memory_format=layout(images.device))
             found.append(model(ready).float())
     gathered: torch.Tensor = devices.gather(torch.cat(found))

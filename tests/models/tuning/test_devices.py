@@ -1,8 +1,10 @@
 """Where a run computes: with accelerate or without, never waiting, on with less memory."""
 
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import duokit.models.tuning.finetune as loop
 from duokit.models.inference import layout
 from duokit.models.pixels import Pixels, ahead
+from duokit.models.tuning.augment import augment
 from duokit.models.tuning.checkpoint import Progress
 from duokit.models.tuning.devices import (
     OneDevice,
@@ -23,7 +26,6 @@ from duokit.models.tuning.devices import (
 from duokit.models.tuning.schedule import Schedule
 from duokit.models.tuning.watch import Watch
 from tests.models.tuning.test_finetune import (
-    HOW,
     PLAIN,
     Killed,
     Normed,
@@ -177,14 +179,16 @@ def test_no_step_waits_for_the_device(pixels, tmp_path, held):  # noqa: F811
     assert schedule.draws(0).ops.unique().numel() == 14
     moved = on_meta(pixels) if held == "on the device" else pixels
     net = make(Normed).to(META)
-    rows = [schedule.places(0)] * 2
     with Watch(schedule, done, devices, tmp_path, show=False, tensorboard=False) as watch:
-        (batch, _) = ahead(moved, rows, META)
-        loop._gradients(net, moved, batch, schedule, done, devices)  # tables go to the device once
+
+        def fetch():
+            images, labels = moved.fetch(schedule.places(0), META)
+            return augment(images, schedule.draws(0)), labels
+
+        loop._gradients(net, moved, fetch(), schedule, done, devices)  # tables go there once
         net.zero_grad()
         with waiting() as seen:
-            images = moved.batch(rows[0], META)
-            loss = loop._gradients(net, moved, (images, batch[1]), schedule, done, devices)
+            loss = loop._gradients(net, moved, fetch(), schedule, done, devices)
             devices.clip_grad_norm_(net.parameters(), 1.0)
             watch.saw(loss, 60)
         assert seen == []
@@ -207,31 +211,32 @@ def test_waiting_is_seen():
             wait()
 
 
-def test_the_next_batch_is_fetched_while_one_is_used(pixels):  # noqa: F811
-    asked = []
+def test_the_next_item_is_worked_on_while_one_is_used():
+    begun = {number: threading.Event() for number in range(3)}
 
-    class Spy(Pixels):
-        def batch(self, rows, device):
-            asked.append(rows.tolist())
-            return super().batch(rows, device)
+    def work(number):
+        begun[number].set()
+        return number, threading.current_thread()
 
-    spy = Spy(pixels.values, pixels.labels, pixels.ids, HOW)
-    rows = [torch.tensor([4, 1]), torch.tensor([7]), torch.tensor([2, 2, 3])]
-    batches = ahead(spy, iter(rows), torch.device("cpu"))
-    for number, (images, labels) in enumerate(batches):
-        assert torch.equal(images, pixels.values[rows[number]])
-        assert torch.equal(labels, pixels.labels[rows[number]])
-        if number == 0:
-            batches_asked = len(asked)
-    assert asked == [each.tolist() for each in rows]
-    assert batches_asked >= 1
-    assert list(ahead(spy, [], torch.device("cpu"))) == []
+    done = ahead(work, iter(range(3)))
+    for number, (found, thread) in enumerate(done):
+        assert found == number
+        assert thread is not threading.current_thread()
+        assert begun[min(number + 1, 2)].wait(10)  # though nobody asked for it
+    assert list(ahead(work, [])) == []
 
 
 def test_an_error_while_fetching_is_not_lost(pixels):  # noqa: F811
     rows = [torch.tensor([1]), torch.tensor([1000])]
     with pytest.raises((IndexError, RuntimeError), match="range"):
-        list(ahead(pixels, rows, torch.device("cpu")))
+        list(ahead(partial(pixels.fetch, device=torch.device("cpu")), rows))
+
+
+def test_a_fetched_batch_has_the_pictures_and_labels_of_its_rows(pixels):  # noqa: F811
+    rows = torch.tensor([2, 2, 3])
+    images, labels = pixels.fetch(rows, torch.device("cpu"))
+    assert torch.equal(images, pixels.values[rows])
+    assert torch.equal(labels, pixels.labels[rows])
 
 
 def test_each_size_of_a_batch_is_compiled_once(pixels, tmp_path, monkeypatch):  # noqa: F811
