@@ -22,6 +22,7 @@ LAYERS: dict[str, set[str] | None] = {
     "fusion": {"checks", "threads"},
     "metrics": {"checks", "threads"},
     "models": {"checks", "images", "logits"},
+    "published": set(),
     "plots": {"checks", "metrics", "fusion"},
     "evaluation": {"checks", "logits", "fusion", "metrics"},
     "notebooks": None,
