@@ -151,8 +151,8 @@ def temperatures(benchmark: str) -> pd.DataFrame:
 
     Returns:
         Columns large, small, flops_balance, divisor_single_large, divisor_single_small (each
-        alone), divisor_duo_large, divisor_duo_small (what the released code divides by), weight_large and
-        weight_small = 1 / (2 divisor): what multiplies the logits in our words, the paper's T.
+        alone), divisor_duo_large, divisor_duo_small (what the released code divides by),
+        weight_large and weight_small = 1 / (2 divisor): what multiplies the logits, the paper's T.
 
     Raises:
         ValueError: Another benchmark.
@@ -201,8 +201,8 @@ def paper_tables() -> pd.DataFrame:
 
     Returns:
         Columns paper_table, benchmark, method, flops_balance_percent, and mean and spread ("_sd",
-        what the paper prints after its plus-minus) of accuracy_percent, brier_per_class_x1e4, nll_x100,
-        ece_percent, auroc_percent, aurc_x100.
+        what the paper prints after its plus-minus) of accuracy_percent, brier_per_class_x1e4,
+        nll_x100, ece_percent, auroc_percent, aurc_x100.
     """
     return _table("paper_tables")
 
