@@ -13,6 +13,7 @@ fine_tune(model, pixels, FineTune("tf_efficientnet_lite0"), train=..., val=..., 
 AsymmetricDuo(large, small, weights, members=..., classes=101).predict(picture)
 """
 
+from duokit.models.backbones import BACKBONES, Backbone, backbone
 from duokit.models.baselines import (
     View,
     dropout_layers,
@@ -49,6 +50,9 @@ from duokit.models.tuning.tuned import prepare, probe_head, tuned_records
 
 __all__ = [
     "build",
+    "backbone",
+    "Backbone",
+    "BACKBONES",
     "weights_tag",
     "eval_transform",
     "preprocessing",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from duokit.models.build import IMAGENET_CLASSES, build, head
@@ -45,13 +49,49 @@ def cost(name: str, resolution: int, classes: int = IMAGENET_CLASSES) -> Cost:
     """
     if resolution < 1:
         raise ValueError(f"resolution is {resolution} pixels; expected 1 or more")
-    with torch.device("meta"):
+    model = skeleton(name, classes=classes, resolution=resolution)
+    return count(model, torch.empty(1, 3, resolution, resolution, device="meta"))
+
+
+def skeleton(
+    name: str, *, classes: int = IMAGENET_CLASSES, resolution: int | None = None
+) -> nn.Module:
+    """Returns the network in eval mode on the meta device: shapes without values, in no time.
+
+    Args:
+        name: as for `build`.
+        classes: outputs of the head.
+        resolution: side of the input in pixels, for networks built for one size.
+
+    Raises:
+        ValueError: as `build`.
+    """
+    with _EmptyOnMeta():
         model = build(name, classes=classes, pretrained=None, resolution=resolution)
-        picture = torch.empty(1, 3, resolution, resolution)
-    return count(model, picture)
+    return model.to("meta")
 
 
-def count(model: torch.nn.Module, inputs: torch.Tensor) -> Cost:
+class _EmptyOnMeta(TorchFunctionMode):
+    """Puts the memory that layers ask for on the meta device, and nothing else.
+
+    With `torch.device("meta")` the few numbers that a network computes its widths from would have
+    no value either, and torchvision's RegNets could not be built.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func is torch.empty and options.get("device") is None:
+            options["device"] = "meta"
+        return func(*args, **options)
+
+
+def count(model: nn.Module, inputs: torch.Tensor) -> Cost:
     """Returns the cost of a network for the images in a batch, all together; see `cost`.
 
     Args:

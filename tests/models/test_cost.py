@@ -35,6 +35,7 @@ def test_a_vision_transformer_by_hand(size):
         ("tf_efficientnet_lite2", 260, 0.860, 6.092),
         ("torchvision:resnet18", 224, 1.814, 11.690),
         ("torchvision:vit_b_16", 224, 17.564, 86.568),
+        ("torchvision:regnet_x_400mf", 224, 0.414, 5.496),  # computes its widths when it is built
     ],
 )
 def test_published_costs(name, size, billions, millions):

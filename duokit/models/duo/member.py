@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-import torch
 from torch import nn
 
 from duokit.models.build import Source, build
+from duokit.models.cost import skeleton
 from duokit.models.transforms import Preprocessing, preprocessing
 
 
@@ -57,8 +57,7 @@ class Member:
         Raises:
             ValueError: another network, whose tensors could not be loaded into what is built.
         """
-        with torch.device("meta"):  # neither memory nor time
-            again = self.build(classes)
+        again = skeleton(self.model, classes=classes, resolution=self.preprocessing.resolution)
         shapes, wanted = (
             {name: tuple(values.shape) for name, values in each.state_dict().items()}
             for each in (network, again)
