@@ -4,6 +4,7 @@ All have one form, `axes = plot(what, ax=None, *, options)`: they draw into the 
 new figure, and return the axes, so that a caption, a limit or a line can be added.
 """
 
+from .balance import gains_by_balance
 from .confidence import confidence_histogram
 from .improvement import improvements
 from .landscape import nll_landscape
@@ -21,5 +22,6 @@ __all__ = [
     "confidence_histogram",
     "improvements",
     "flops_tradeoff",
+    "gains_by_balance",
     "training_curves",
 ]

@@ -13,6 +13,7 @@ from duokit.metrics.selective import risk_coverage_curve
 from duokit.plots import (
     confidence_histogram,
     flops_tradeoff,
+    gains_by_balance,
     improvements,
     nll_landscape,
     reliability_diagram,
@@ -36,11 +37,15 @@ def plot(request, scores, landscape, fits, table):
         [("a", 1e8, 0.8, 0.7, 0.9, "member"), ("a + b", 2e8, 0.9, 0.85, 0.95, "duo")],
         columns=["name", "flops", "value", "low", "high", "kind"],
     )
+    gains = pd.DataFrame(
+        [("a", 0.01, 0.02), ("b", 0.3, -0.1)], columns=["large", "flops_balance", "nll"]
+    )
     return {
         "confidence_histogram": lambda ax=None: confidence_histogram(
             scores["duo"], ax, ood=scores["small"].confidence
         ),
         "flops_tradeoff": lambda ax=None: flops_tradeoff(costs, ax, metric="accuracy"),
+        "gains_by_balance": lambda ax=None: gains_by_balance(gains, ax, metric="nll"),
         "improvements": lambda ax=None: improvements(table, ax),
         "nll_landscape": lambda ax=None: nll_landscape(landscape, fits[0], ax, alone=fits[1]),
         "reliability_diagram": lambda ax=None: reliability_diagram(
@@ -131,7 +136,7 @@ def test_refuses_what_is_no_axes(plot):
 @pytest.mark.parametrize("name", NAMES)
 def test_refuses_something_else(name):
     wrong = {"improvements": [{}], "nll_landscape": [{}, {}], "risk_coverage": [[1.0]]}
-    options = {"metric": "nll"} if name == "flops_tradeoff" else {}
+    options = {"metric": "nll"} if name in ("flops_tradeoff", "gains_by_balance") else {}
     with pytest.raises(TypeError, match=r"must (be|come)"):
         getattr(duokit.plots, name)(*wrong.get(name, [3.0]), **options)
     assert not plt.get_fignums()
