@@ -1,4 +1,4 @@
-"""`duokit predict`: the logits of a finished run, for any pictures, by any method."""
+"""`duokit predict`: the logits of a finished run by any method, or of a pretrained network."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from duokit.cli import pretrained
 from duokit.cli.finetune import found_records
 from duokit.cli.probe import report
 from duokit.images import NAMES, Splits, default_splits, load, load_splits
@@ -25,13 +26,18 @@ def register(subparsers: Any) -> None:
     """Adds the command to the parser of `duokit`."""
     parser = subparsers.add_parser(
         "predict",
-        help="make logits: ask a fine-tuned network about any pictures",
+        help="make logits: ask a fine-tuned network about any pictures, or a pretrained one",
         description="Takes the folder of a run of `duokit finetune` that came to its end and "
         "writes OUT/MODEL-PIXELS-METHOD-SEED/PART.safetensors. Where probabilities are averaged "
-        "(all methods but plain), records hold log-probabilities. Records that exist are kept, "
-        "never replaced.",
+        "(all methods but plain), records hold log-probabilities. With --model NAME instead of a "
+        "run it asks a pretrained network, with its own 1,000-class head, about pictures of "
+        "ImageNet's classes, and writes OUT/MODEL-PIXELS/PART.safetensors, each part when it is "
+        "done. Records that exist are kept, never replaced.",
     )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", metavar="RUN",
+        help="folder of the run (default: none, with --model)",
+    )  # fmt: skip
     parser.add_argument(
         "--data", choices=NAMES,
         help="name of the data set; with --pictures and laplace, that of the run (default: none)",
@@ -52,6 +58,7 @@ def register(subparsers: Any) -> None:
         help="folder of pictures without labels, instead of a data set (default: none)",
     )  # fmt: skip
     _add_method(parser)
+    pretrained.add_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the records")
     parser.add_argument(
         "--cache", type=Path, default=Path("runs/pixels"),
@@ -94,6 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
     from duokit.models.tuning.predict import predict_records
     from duokit.models.tuning.run import load_run
 
+    if arguments.model is not None:
+        return pretrained.run(arguments)
+    if arguments.folder is None:
+        raise ValueError("which network? Give the folder of a run, or --model NAME")
+    pretrained.refuse_own(arguments)
     method = _method(arguments)
     trained = load_run(arguments.folder)
     settings = trained.settings.replace(resolution=trained.preprocessing.resolution)

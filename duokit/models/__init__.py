@@ -34,6 +34,7 @@ from duokit.models.inference import features, pick_device, predict
 from duokit.models.last_layer import LastLayerLaplace, last_layer_laplace
 from duokit.models.linear import Probe, linear_probe
 from duokit.models.pixels import Pixels, decode
+from duokit.models.pretrained import pretrained_records
 from duokit.models.records import Recipe, probe_records
 from duokit.models.speed import Speed, compare_speeds, duo_calls
 from duokit.models.transforms import Preprocessing, eval_transform, preprocessing
@@ -68,6 +69,7 @@ __all__ = [
     "Cost",
     "Recipe",
     "probe_records",
+    "pretrained_records",
     "decode",
     "Pixels",
     "FineTune",

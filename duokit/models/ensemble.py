@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 
 from duokit.logits import Record, make_record, same_images
+from duokit.logits.rounding import rounded
 from duokit.models.baselines import ensemble_logits
 from duokit.models.linear import nll
-from duokit.models.records import rounded
 
 SHARED = ("preprocessing", "protocol", "split_seed", "images")
 

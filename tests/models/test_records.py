@@ -5,9 +5,6 @@ from importlib.metadata import version
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from duokit.images import Splits, default_splits, make_splits
 from duokit.models import Recipe, build, cost, predict, probe_records, set_head
@@ -60,22 +57,6 @@ def test_records_say_where_they_come_from(stripes, splits):
     assert config["cost"] == dataclasses.asdict(price)
     assert config["weights_sha256"].startswith("579344248a93")
     assert Recipe("tf_efficientnet_lite0", pretrained=None).weights_sha256 is None
-
-
-@given(arrays(np.float32, (40, 5), elements=st.floats(-30, 30, width=32)))
-def test_rounding_keeps_every_prediction_and_moves_a_value_by_a_step_at_most(logits):
-    logits[0, :3] = [1.0, 1.0001, 0.9999]  # equal in float16
-    kept = module.rounded(logits, "float16")
-    assert kept.dtype == np.float16
-    assert kept.argmax(axis=1).tolist() == logits.argmax(axis=1).tolist()
-    step = np.spacing(np.abs(kept)).astype(np.float64)
-    assert np.all(np.abs(kept.astype(np.float64) - logits) <= step)
-    assert np.array_equal(module.rounded(logits, "float32"), logits)
-
-
-def test_logits_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"logits up to 100000 do not fit in float16"):
-        module.rounded(np.array([[1e5, 0.0]], dtype=np.float32), "float16")
 
 
 def test_the_change_by_rounding_is_in_the_record(stripes, splits):

@@ -14,13 +14,14 @@ from torch import nn
 
 from duokit.images import ImageSet, Splits
 from duokit.logits import Record, make_record
+from duokit.logits.rounding import rounded
 from duokit.models.build import build, head, resolve, set_head, weights_tag
 from duokit.models.cost import cost
 from duokit.models.inference import features, pick_device
 from duokit.models.last_layer import LastLayerLaplace
 from duokit.models.linear import linear_probe, nll
 from duokit.models.pixels import Pixels, decode
-from duokit.models.records import Recipe, rounded
+from duokit.models.records import Recipe
 from duokit.models.transforms import preprocessing
 from duokit.models.tuning.checkpoint import LAST
 from duokit.models.tuning.finetune import fine_tune
