@@ -13,7 +13,7 @@ from typing import Any
 # Modules of duokit.cli.
 COMMANDS = (
     "run", "fit", "evaluate", "probe", "finetune", "sweep", "predict", "ensemble", "zoo", "records",
-    "doctor",
+    "data", "doctor",
 )  # fmt: skip
 
 
@@ -71,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="duokit",
         description="Learn, check and apply Asymmetric Duos: a large classifier with a small "
         "sidekick, joined by two weights.",
-        epilog="Exit codes: 0 done, 1 the answer is no (doctor) or the time is over (zoo, sweep), "
-        "2 an error.",
+        epilog="Exit codes: 0 done, 1 the answer is no (doctor, data) or the time is over (zoo, "
+        "sweep), 2 an error.",
     )
     parser.add_argument("--version", action="version", version=f"duokit {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

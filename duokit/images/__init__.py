@@ -7,9 +7,10 @@ images.open(images.rows(splits.parts["test"])[0])
 corrupted(images, "fog", 3).open(0)
 """
 
-from duokit.images.catalogue import NAMES, default_splits, load
+from duokit.images.catalogue import NAMES, default_splits, load, published_split
 from duokit.images.corruptions import CORRUPTIONS, corrupt, corrupted, with_shifted_copies
 from duokit.images.image_set import NO_CLASS, ImageSet
+from duokit.images.official import Verdict
 from duokit.images.places import data_folder
 from duokit.images.splits import Splits, fold_splits, load_splits, make_splits, save_splits
 
@@ -25,6 +26,8 @@ __all__ = [
     "fold_splits",
     "save_splits",
     "load_splits",
+    "published_split",
+    "Verdict",
     "CORRUPTIONS",
     "corrupt",
     "corrupted",

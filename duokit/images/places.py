@@ -8,6 +8,7 @@ import secrets
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -67,6 +68,20 @@ def unpack(archive: Path, *, into: Path | None = None) -> Path:
     target = parent / f"{archive.name.split('.')[0]}-{digest[:12]}"
     if target.is_dir():
         return target
+    return extract(archive, target)
+
+
+def extract(archive: Path, target: Path) -> Path:
+    """Returns the folder `target`, which now holds what is in an archive, whole or not at all.
+
+    Args:
+        archive: .tar, .tar.gz, .tgz or .zip file.
+        target: folder that does not exist yet; one that does is returned as it is.
+
+    Raises:
+        ValueError: not such an archive, or damaged, or with a member that points outside.
+    """
+    parent = target.parent
     parent.mkdir(parents=True, exist_ok=True)
     partial = parent / f".{target.name}.{secrets.token_hex(4)}"
     try:
@@ -78,7 +93,7 @@ def unpack(archive: Path, *, into: Path | None = None) -> Path:
                 members.extractall(partial, filter="data")
         if not target.is_dir():  # another process may have been faster
             partial.rename(target)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise ValueError(
             f"{archive} could not be unpacked into {parent} ({error}): is it a whole archive "
             f"({', '.join(ARCHIVES)}), and is there space? {VARIABLE} names another folder"

@@ -70,13 +70,13 @@ def commands():
 
 COMMANDS = (
     "run", "fit", "evaluate", "finetune", "sweep", "soup", "predict", "ensemble", "zoo", "list",
-    "doctor",
+    "data", "doctor",
 )  # fmt: skip
 
 
 def test_every_command_is_there():
     training = {"probe", "finetune", "sweep", "soup", "predict", "ensemble", "zoo"}
-    assert set(commands()) == training | {"run", "fit", "evaluate", "list", "doctor"}
+    assert set(commands()) == training | {"run", "fit", "evaluate", "list", "data", "doctor"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -91,7 +91,7 @@ def test_every_option_says_what_it_is_and_its_default(command):
                 assert re.search(rf"default: {action.default}\)", action.help), action
 
 
-@pytest.mark.parametrize("command", ["run", "fit", "evaluate", "probe", "list", "doctor"])
+@pytest.mark.parametrize("command", ["run", "fit", "evaluate", "probe", "list", "data", "doctor"])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
