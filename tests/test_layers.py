@@ -25,6 +25,10 @@ LAYERS: dict[str, set[str] | None] = {
     "published": set(),
     "plots": {"checks", "metrics", "fusion"},
     "evaluation": {"checks", "logits", "fusion", "metrics"},
+    "claims": {"checks", "published", "logits", "fusion", "metrics", "evaluation"},
+    "reproduction": {
+        *("checks", "images", "logits", "fusion", "metrics", "evaluation", "published"),
+    },
     "notebooks": None,
     "cli": None,
     "__init__": None,
