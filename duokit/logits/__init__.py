@@ -6,6 +6,7 @@ same_images(load("large/test.safetensors"), load("small/test.safetensors"))
 """
 
 from duokit.logits.exchange import read_csv, read_npz, write_csv, write_npz
+from duokit.logits.official import OfficialFile, find_official, read_official
 from duokit.logits.record import Record, make_record, same_images, versions
 from duokit.logits.store import StoreError, listing, load, load_parts, read_metadata, save
 
@@ -24,4 +25,7 @@ __all__ = [
     "write_npz",
     "read_csv",
     "write_csv",
+    "find_official",
+    "read_official",
+    "OfficialFile",
 ]

@@ -142,7 +142,7 @@ def valid_kind(kind: str, logits: np.ndarray) -> str:
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
     if kind == "logits":
-        if _are_probabilities(logits):
+        if are_probabilities(logits):
             raise ValueError(
                 "these rows are probabilities (none negative, each sums to 1), not logits; "
                 'pass their natural logarithm with kind="log_probs", or the scores before softmax'
@@ -163,7 +163,7 @@ def valid_kind(kind: str, logits: np.ndarray) -> str:
     return kind
 
 
-def _are_probabilities(logits: np.ndarray) -> bool:
+def are_probabilities(logits: np.ndarray) -> bool:
     """Returns whether every row is non-negative and sums to 1; stops at the first that is not."""
     for start in range(0, len(logits), ROWS_AT_ONCE):
         block = logits[start : start + ROWS_AT_ONCE]

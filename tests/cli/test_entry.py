@@ -70,13 +70,14 @@ def commands():
 
 COMMANDS = (
     "run", "fit", "evaluate", "finetune", "sweep", "soup", "predict", "ensemble", "zoo", "list",
-    "data", "doctor",
+    "data", "import-official", "doctor",
 )  # fmt: skip
 
 
 def test_every_command_is_there():
     training = {"probe", "finetune", "sweep", "soup", "predict", "ensemble", "zoo"}
-    assert set(commands()) == training | {"run", "fit", "evaluate", "list", "data", "doctor"}
+    rest = {"run", "fit", "evaluate", "list", "data", "import-official", "doctor"}
+    assert set(commands()) == training | rest
 
 
 @pytest.mark.parametrize("command", COMMANDS)
