@@ -27,7 +27,11 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print(__doc__, file=sys.stderr)
         return 2
-    ids = imagenet_ids(Path(arguments[0]).read_text(encoding="ascii").split())
+    labels = Path(arguments[0]).read_text(encoding="ascii").split()
+    wanted = sum(imagenet.PUBLISHED.sizes.values())
+    if len(labels) != wanted:
+        raise ValueError(f"{arguments[0]} has {len(labels):,} lines; expected {wanted:,}")
+    ids = imagenet_ids(labels)
     for module in (imagenet, caltech256):
         sizes = module.PUBLISHED.sizes
         drawn = drawn_positions(sum(sizes.values()), sizes, seed=AUTHORS_SEED)

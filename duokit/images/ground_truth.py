@@ -49,29 +49,28 @@ def find_labels(folders: Sequence[Path], pictures: Path) -> tuple[dict[int, str]
 
 
 def _by_line(path: Path) -> dict[int, str]:
-    return _checked(path, dict(enumerate(path.read_text(encoding="ascii").split(), start=1)))
+    return _checked(path, dict(enumerate(_words(path), start=1)))
 
 
 def _kaggle(path: Path) -> dict[int, str]:
     """Returns the labels in a table with ImageId and PredictionString ("n01440764 x y x y")."""
     try:
         with path.open(encoding="ascii", newline="") as file:
-            return _checked(
-                path,
-                {
-                    int(row["ImageId"].rsplit("_", 1)[1]): row["PredictionString"].split()[0]
-                    for row in csv.DictReader(file)
-                },
-            )
-    except (KeyError, IndexError, AttributeError) as error:
+            labels = {
+                int(row["ImageId"].rsplit("_", 1)[1]): row["PredictionString"].split()[0]
+                for row in csv.DictReader(file)
+            }
+    except (KeyError, IndexError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{path} is not the table of Kaggle (ImageId, PredictionString): {error!r}"
         ) from error
+    return _checked(path, labels)
 
 
 def _devkit(path: Path) -> dict[int, str]:
     """Returns the labels of the development kit: a class number a line, explained in meta.mat."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     meta = next((p for p in (path.parent / META, path.parent / "data" / META) if p.is_file()), None)
     if meta is None:
@@ -83,13 +82,27 @@ def _devkit(path: Path) -> dict[int, str]:
         synsets = loadmat(meta, squeeze_me=True)["synsets"]
         rows = zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)
         wnids = {int(number): str(wnid) for number, wnid in rows}
-        numbers = [int(word) for word in path.read_text(encoding="ascii").split()]
+        numbers = [int(word) for word in _words(path)]
         labels = {row: wnids[number] for row, number in enumerate(numbers, start=1)}
-    except (KeyError, ValueError, IndexError, TypeError) as error:
+    except (
+        KeyError,
+        ValueError,
+        IndexError,
+        TypeError,
+        NotImplementedError,  # loadmat, of files of MATLAB 7.3
+        MatReadError,
+    ) as error:
         raise ValueError(
             f"{path} and {meta} are not those of ILSVRC2012_devkit_t12 ({error!r}): unpack it again"
         ) from error
     return _checked(path, labels)
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii").split()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a file of plain text ({error})") from error
 
 
 def _checked(path: Path, labels: dict[int, str]) -> dict[int, str]:

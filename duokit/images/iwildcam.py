@@ -113,10 +113,7 @@ def _find(root: str | Path | None) -> Path | None:
 
 def _metadata(path: Path) -> pd.DataFrame:
     """Returns the table of pictures, sorted by file name, which is its index."""
-    try:
-        table = pd.read_csv(path, dtype={"filename": str, "split": str, "datetime": str})
-    except (ValueError, pd.errors.ParserError) as error:
-        raise ValueError(f"{path} is not a readable table ({error}): unpack it again") from error
+    table = _read(path)
     missing = [name for name in ("filename", "y", *COLUMNS) if name not in table]
     if missing:
         raise ValueError(
@@ -141,11 +138,12 @@ def _class_names(path: Path) -> tuple[str, ...]:
     """Returns the names of the 182 classes; the table has a row for each y, and rows for others."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: unpack the archive whole")
-    table = pd.read_csv(path)
+    table = _read(path)
     if not {"y", "name"} <= {*table.columns}:
         raise ValueError(
             f"{path} has the columns {', '.join(table.columns)}; expected y and name among them"
         )
+    table = table.assign(y=pd.to_numeric(table["y"], errors="coerce"))
     table = table[table["y"].between(0, CLASSES - 1)].sort_values("y")
     if table["y"].tolist() != list(range(CLASSES)):
         raise ValueError(
@@ -153,6 +151,14 @@ def _class_names(path: Path) -> tuple[str, ...]:
             "unpack the archive again"
         )
     return tuple(table["name"].astype(str))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    texts = dict.fromkeys(("filename", "split", "datetime", "name"), str)
+    try:
+        return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+    except (ValueError, pd.errors.ParserError) as error:
+        raise ValueError(f"{path} is not a readable table ({error}): unpack it again") from error
 
 
 def _require_pictures(folder: Path, names: pd.Index, table: Path) -> None:

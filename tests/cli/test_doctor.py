@@ -9,6 +9,7 @@ import pytest
 
 from duokit.cli import doctor
 from duokit.cli.doctor import Finding
+from duokit.images import NAMES
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_accelerators(monkeypatch):
 
 def test_data_found_missing_and_packed(home):
     by_name = {one.name: one for one in doctor.data()}
-    assert set(by_name) == {"caltech101", "fashion_mnist", "fashion_mnist_c", "elpv", "digits"}
+    assert set(by_name) == {*NAMES} - {"folder"}
     assert not by_name["caltech101"].ok
     assert "101_ObjectCategories" in by_name["caltech101"].advice
     (home / "101_ObjectCategories.tar").touch()

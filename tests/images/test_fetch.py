@@ -2,12 +2,16 @@
 
 import hashlib
 import io
+import shutil
 import tarfile
+from pathlib import Path
 
 import pytest
 
 from duokit.images import fetch as fetching
+from duokit.images import load
 from duokit.images.fetch import ARCHIVES, Archive, archive_of, download, fetch
+from tests.images.benchmarks import write_caltech256, write_imagenet_v2, write_iwildcam
 from tests.images.serving import Served, serve
 
 CONTENT = bytes(range(256)) * 2000
@@ -160,6 +164,28 @@ def test_fetch_unpacks_and_drops_the_archive(known, tmp_path):
     assert len(known.asked) == 1
     kept = fetch("some", tmp_path / "kept", keep=True)
     assert sorted(p.name for p in kept.parent.iterdir()) == ["pictures.tar", "some_pictures"]
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "within"),
+    [
+        ("caltech256", write_caltech256, "256_ObjectCategories"),
+        ("imagenet_v2", write_imagenet_v2, "imagenetv2-matched-frequency-format-val"),
+        ("iwildcam", write_iwildcam, "."),
+    ],
+)
+def test_load_fetches_what_it_does_not_find(server, tmp_path, monkeypatch, name, write, within):
+    served, url = server
+    base = write(tmp_path / "master" / within)
+    served.content = Path(
+        shutil.make_archive(str(tmp_path / "packed"), "tar", tmp_path / "master")
+    ).read_bytes()
+    entry = archive(url, served.content, folder=archive_of(name).folder)
+    monkeypatch.setitem(ARCHIVES, name, {"": entry})
+    found = load(name, download=True)
+    assert found.ids == load(name, base).ids
+    assert load(name).ids == found.ids  # found without a download from now on
+    assert len(served.asked) == 1
 
 
 @pytest.mark.parametrize("kind", ["truncated", "outside"])

@@ -20,7 +20,7 @@ from duokit.images.imagenet import PUBLISHED
 from duokit.images.official import drawn_positions, positions_checksum
 from duokit.images.wnids import imagenet_wnids
 from tests.images.benchmarks import imagenet_labels, jpeg, picture_name, write_imagenet
-from tools.split_checksums import imagenet_ids
+from tools.split_checksums import imagenet_ids, main
 
 LABELS = imagenet_labels()
 
@@ -123,6 +123,14 @@ def test_the_tool_that_makes_checksums_names_pictures_as_the_loader(master):
     assert imagenet_ids(LABELS) == load("imagenet", master).ids
 
 
+def test_the_tool_wants_the_whole_list(tmp_path, capsys):
+    assert main([]) == 2
+    assert "validation_labels.txt" in capsys.readouterr().err
+    (tmp_path / "few.txt").write_text("\n".join(LABELS))
+    with pytest.raises(ValueError, match=r"few.txt has 2,000 lines; expected 50,000"):
+        main([str(tmp_path / "few.txt")])
+
+
 @pytest.mark.parametrize("kind", ["lines", "kaggle", "devkit"])
 def test_the_flat_layout_gives_the_same_set(master, flat, kind):
     number = {wnid: row for row, wnid in enumerate(reversed(imagenet_wnids()), start=1)}
@@ -167,6 +175,16 @@ def test_the_flat_layout_without_labels_says_what_to_do(flat):
     (flat.parent / "validation_labels.txt").unlink()
     (flat.parent / "ILSVRC2012_validation_ground_truth.txt").write_text("490\n")
     with pytest.raises(FileNotFoundError, match=r"meta.mat, which explains them, is missing"):
+        load("imagenet", flat.parent)
+    (flat.parent / "validation_labels.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"validation_labels.txt is not a file of plain text"):
+        load("imagenet", flat.parent)
+    (flat.parent / "validation_labels.txt").unlink()
+    (flat.parent / "meta.mat").write_bytes(b"no table")
+    with pytest.raises(ValueError, match=r"meta.mat are not those of ILSVRC2012_devkit_t12"):
+        load("imagenet", flat.parent)
+    (flat.parent / "LOC_val_solution.csv").write_text("ImageId,PredictionString\nx_y,n01440764\n")
+    with pytest.raises(ValueError, match=r"LOC_val_solution.csv is not the table of Kaggle"):
         load("imagenet", flat.parent)
     (flat.parent / "LOC_val_solution.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"LOC_val_solution.csv is not the table of Kaggle"):

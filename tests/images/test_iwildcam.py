@@ -98,6 +98,9 @@ def test_missing_pictures_and_names_are_reported(folder, tmp_path):
     table.drop(columns="name").to_csv(folder / "categories.csv", index=False)
     with pytest.raises(ValueError, match="columns y, category_id; expected y and name"):
         load("iwildcam", folder)
+    (folder / "categories.csv").write_text("")
+    with pytest.raises(ValueError, match=r"categories.csv is not a readable table"):
+        load("iwildcam", folder)
     (folder / "categories.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"categories.csv is missing"):
         load("iwildcam", folder)
