@@ -137,7 +137,15 @@ def _short(name: str) -> str:
     return name
 
 
-def _pair(data: str, folder: Path, large: str, small: str, *, parts: tuple[str, ...]) -> LivePair:
+def _pair(
+    data: str,
+    folder: Path,
+    large: str,
+    small: str,
+    *,
+    parts: tuple[str, ...],
+    modes: Sequence[Mode] = MODES,
+) -> LivePair:
     def both(part: str) -> tuple[Record, Record]:
         first, second = (load(folder / name / f"{part}.safetensors") for name in (large, small))
         return first, second
