@@ -3,8 +3,8 @@
     there = find_pair("logits", "imagenet", "ConvNeXt_Base", "EfficientNet_B2")
     beside_published("imagenet", there["val"], there["test"], large=..., small=...)
 
-Without logits: what they would cost (`estimated_cost`), and what this book recomputed instead
-(`live_gains`).
+Without logits: what the authors found (`published_pair`, `mean_gains`, `where_it_harms`), what
+logits would cost (`estimated_cost`), and what this book recomputed instead (`live_gains`).
 """
 
 from duokit.reproduction.compare import (
@@ -15,6 +15,12 @@ from duokit.reproduction.compare import (
 )
 from duokit.reproduction.costs import estimated_cost
 from duokit.reproduction.live import beside_similar, live_gains, share_of_the_way
+from duokit.reproduction.overview import (
+    mean_gains,
+    published_pair,
+    where_it_harms,
+    worst_pairs,
+)
 from duokit.reproduction.pairs import SHORT_NAMES, check_pair, find_pair, split_faults
 
 __all__ = [
@@ -28,6 +34,10 @@ __all__ = [
     "find_pair",
     "gains_beside_published",
     "live_gains",
+    "mean_gains",
+    "published_pair",
     "share_of_the_way",
     "split_faults",
+    "where_it_harms",
+    "worst_pairs",
 ]
