@@ -24,6 +24,8 @@ def test_they_lie_in_no_folder(tmp_path):
 
 
 def test_another_name_lists_those_there_are():
-    with pytest.raises(ValueError, match="no data set 'imagenet_r'; there are caltech101") as caught:
+    with pytest.raises(
+        ValueError, match="no data set 'imagenet_r'; there are caltech101"
+    ) as caught:
         load("imagenet_r")
     assert all(name in str(caught.value) for name in NAMES)
