@@ -6,6 +6,7 @@ new figure, and return the axes, so that a caption, a limit or a line can be add
 
 from .balance import gains_by_balance
 from .confidence import confidence_histogram
+from .forest import forest
 from .improvement import improvements
 from .landscape import nll_landscape
 from .reliability import reliability_diagram
@@ -21,6 +22,7 @@ __all__ = [
     "risk_coverage",
     "confidence_histogram",
     "improvements",
+    "forest",
     "flops_tradeoff",
     "gains_by_balance",
     "training_curves",

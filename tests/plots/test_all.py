@@ -13,6 +13,7 @@ from duokit.metrics.selective import risk_coverage_curve
 from duokit.plots import (
     confidence_histogram,
     flops_tradeoff,
+    forest,
     gains_by_balance,
     improvements,
     nll_landscape,
@@ -40,11 +41,17 @@ def plot(request, scores, landscape, fits, table):
     gains = pd.DataFrame(
         [("a", 0.01, 0.02), ("b", 0.3, -0.1)], columns=["large", "flops_balance", "nll"]
     )
+    findings = pd.DataFrame(
+        [(0.1, 0.05, 0.15, "holds"), (0.0, -0.1, 0.1, "open"), (-0.2, -0.3, -0.1, "fails")],
+        columns=["value", "low", "high", "says"],
+        index=["NLL", "AUROC", "ECE"],
+    )
     return {
         "confidence_histogram": lambda ax=None: confidence_histogram(
             scores["duo"], ax, ood=scores["small"].confidence
         ),
         "flops_tradeoff": lambda ax=None: flops_tradeoff(costs, ax, metric="accuracy"),
+        "forest": lambda ax=None: forest(findings, ax),
         "gains_by_balance": lambda ax=None: gains_by_balance(gains, ax, metric="nll"),
         "improvements": lambda ax=None: improvements(table, ax),
         "nll_landscape": lambda ax=None: nll_landscape(landscape, fits[0], ax, alone=fits[1]),
