@@ -8,7 +8,7 @@ released code computes. A verdict is what the findings add up to: changing a num
 """
 
 from duokit.claims.finding import VERDICTS, Finding, condition, verdict
-from duokit.claims.ledger import CLAIMS, Claim, findings, ledger, save_ledger
+from duokit.claims.ledger import CLAIMS, Claim, describe, findings, ledger, save_ledger
 from duokit.claims.live import LivePair, live_pairs, probe_pairs
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Finding",
     "LivePair",
     "condition",
+    "describe",
     "findings",
     "ledger",
     "live_pairs",

@@ -269,6 +269,21 @@ def ledger(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
 
 
+def describe(row: pd.Series) -> str:
+    """Return a claim and its verdicts as a paragraph of Markdown.
+
+    Args:
+        row: Of `ledger`; its name is the claim's.
+    """
+    lines = [f"**{row.name}**: {row['text']} *({row['where']})*", ""]
+    lines += [f"- {source}: **{row[source]}**" for source in ("published", "live")]
+    if row["condition"]:
+        lines.append(f"- not all for it: {row['condition']}")
+    if row["missing"]:
+        lines.append(f"- {row['missing']}")
+    return "\n".join(lines)
+
+
 def save_ledger(found: pd.DataFrame, folder: str | Path) -> tuple[Path, Path]:
     """Return the files findings.csv and ledger.csv that now hold all numbers and all verdicts.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from duokit.claims import CLAIMS, VERDICTS, findings, ledger, save_ledger
+from duokit.claims import CLAIMS, VERDICTS, describe, findings, ledger, save_ledger
 from duokit.claims.ledger import COLUMNS
 from duokit.cli import main
 
@@ -58,6 +58,14 @@ def test_a_changed_number_changes_the_verdict(found):
 def test_what_was_not_measured_cannot_be_checked(found):
     table = ledger(found.iloc[:0])
     assert (table[["published", "live"]] == "cannot be checked here").all(axis=None)
+
+
+def test_a_claim_is_described_with_all_that_was_found(found):
+    text = describe(ledger(found).loc["useless-sidekick"])
+    assert text.startswith("**useless-sidekick**: A useless sidekick can be left out")
+    for part in ("- published: **does not hold here**", "- live: **holds**", "left out: 3 fails"):
+        assert part in text
+    assert "not all for it" not in describe(ledger(found).loc["throughput"])
 
 
 def test_one_claim_alone_and_an_unknown_one():
