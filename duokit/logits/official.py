@@ -56,7 +56,7 @@ class OfficialFile:
 
     @property
     def part(self) -> str:
-        """The part of the data set, in our words: "val", "test" or "shifted"."""
+        """Which part of the data set it is of: "val", "test" or "shifted"."""
         return PARTS[self.split]
 
     @property

@@ -25,8 +25,8 @@ from tqdm import tqdm
 from duokit.images import ImageSet
 from duokit.models.transforms import Preprocessing
 
-Item = TypeVar("Item")
-Done = TypeVar("Done")
+T = TypeVar("T")
+U = TypeVar("U")
 
 ON_DEVICE = 0.25  # a cache up to this share of the GPU's free memory is moved there whole
 
@@ -123,7 +123,7 @@ def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     return values.to(device, non_blocking=device.type != "mps")
 
 
-def ahead(work: Callable[[Item], Done], items: Iterable[Item]) -> Generator[Done, None, None]:
+def ahead(work: Callable[[T], U], items: Iterable[T]) -> Generator[U, None, None]:
     """Yields work(item), item by item; a thread works on the next one meanwhile.
 
     Args:
@@ -137,7 +137,7 @@ def ahead(work: Callable[[Item], Done], items: Iterable[Item]) -> Generator[Done
             torch.cuda.set_device(place)  # a new thread would use the first GPU
 
     with ThreadPoolExecutor(1, initializer=begin) as thread:
-        coming: deque[Future[Done]] = deque()
+        coming: deque[Future[U]] = deque()
         for item in items:
             coming.append(thread.submit(work, item))
             if len(coming) > 1:
