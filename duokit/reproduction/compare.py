@@ -106,8 +106,8 @@ def beside_published(
         seed: Of the bootstrap.
 
     Returns:
-        Columns predictor (a key of PREDICTORS), metric, yours, published, difference (yours -
-        published), tolerance, verdict: "agrees" and "differs" where nothing was fitted here;
+        Columns predictor (a key of PREDICTORS), metric ("brier_per_class" among them), yours,
+        published, difference (yours - published), tolerance, verdict: "agrees" and "differs" where nothing was fitted here;
         "agrees", "better", "worse" where it was; "within noise", "better", "worse" for another
         run; "other images". Rows with the authors' temperatures exist for public networks only.
 
@@ -132,13 +132,14 @@ def beside_published(
         )
         noise = _half_widths(row, test[0].labels, final=final, resamples=resamples, seed=seed)
         for metric in NAMES:
-            theirs = float(row.published["brier_per_class" if metric == "brier" else metric])
+            label = "brier_per_class" if metric == "brier" else metric
+            theirs = float(row.published[label])
             allowed = noise[metric] if metric in noise else TOLERANCES[metric]
             verdict = _verdict(metric, yours[metric] - theirs, allowed, row.weights, final=final)
             found.append(
                 {
                     "predictor": name,
-                    "metric": metric,
+                    "metric": label,
                     "yours": yours[metric],
                     "published": theirs,
                     "difference": yours[metric] - theirs,
