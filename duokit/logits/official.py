@@ -56,7 +56,7 @@ class OfficialFile:
 
     @property
     def part(self) -> str:
-        """Which part of the data set it is of: "val", "test" or "shifted"."""
+        """Part of the data set that it is of ("val", "test" or "shifted")."""
         return PARTS[self.split]
 
     @property
