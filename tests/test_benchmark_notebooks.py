@@ -125,6 +125,16 @@ def test_caltech256_with_fine_tuned_records_of_the_authors_split(tmp_path):
     assert {(s.epochs, s.batch, s.seed) for s in parsed} == {(16, 128, 0)}
 
 
+def test_iwildcam_shifted_takes_the_weights_of_the_known_cameras(tmp_path):
+    for part, n, seed in (("val", 60, 1), ("test", 70, 2), ("shifted", 80, 3)):
+        large, small = make_pair(part, n=n, k=30, dataset="iwildcam", seed=seed, run=0)
+        large = dataclasses.replace(large, model=backbone("Swin_V2_B").model)
+        store(tmp_path / "logits", [large, small])
+    shown = text(run("iwildcam_shifted", tmp_path, any_pictures=True))
+    assert "test of torchvision:swin_v2_b: 80 images of 30 classes, the authors' 42,791" in shown
+    assert "56 numbers were compared: 56 other images" in shown
+
+
 def test_a_pair_that_the_authors_do_not_have_stops_the_page(tmp_path):
     with pytest.raises(RuntimeError, match="no sidekick of ConvNeXt_Base 'ResNet18'; near it"):
         run("imagenet", tmp_path, small="ResNet18")

@@ -107,9 +107,10 @@ def beside_published(
 
     Returns:
         Columns predictor (a key of PREDICTORS), metric ("brier_per_class" among them), yours,
-        published, difference (yours - published), tolerance, verdict: "agrees" and "differs" where nothing was fitted here;
-        "agrees", "better", "worse" where it was; "within noise", "better", "worse" for another
-        run; "other images". Rows with the authors' temperatures exist for public networks only.
+        published, difference (yours - published), tolerance, verdict: "agrees" and "differs" where
+        nothing was fitted here; "agrees", "better", "worse" where it was; "within noise",
+        "better", "worse" for another run; "other images". Rows with the authors' temperatures
+        exist for public networks only.
 
     Raises:
         ValueError: No such pair (near names are listed), pictures that are not the authors', or
