@@ -281,6 +281,7 @@ def describe(row: pd.Series) -> str:
         lines.append(f"- not all for it: {row['condition']}")
     if row["missing"]:
         lines.append(f"- {row['missing']}")
+    lines.append(f"- `{row['command']}`")
     return "\n".join(lines)
 
 

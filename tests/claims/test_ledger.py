@@ -63,7 +63,12 @@ def test_what_was_not_measured_cannot_be_checked(found):
 def test_a_claim_is_described_with_all_that_was_found(found):
     text = describe(ledger(found).loc["useless-sidekick"])
     assert text.startswith("**useless-sidekick**: A useless sidekick can be left out")
-    for part in ("- published: **does not hold here**", "- live: **holds**", "left out: 3 fails"):
+    for part in (
+        "- published: **does not hold here**",
+        "- live: **holds**",
+        "left out: 3 fails",
+        "--only useless",
+    ):
         assert part in text
     assert "not all for it" not in describe(ledger(found).loc["throughput"])
 
