@@ -26,6 +26,7 @@ LAYERS: dict[str, set[str] | None] = {
     "plots": {"checks", "metrics", "fusion"},
     "evaluation": {"checks", "logits", "fusion", "metrics"},
     "claims": {"checks", "published", "logits", "fusion", "metrics", "evaluation"},
+    "ablations": {"checks", "published", "logits", "fusion", "metrics", "evaluation"},
     "reproduction": {
         *("checks", "images", "logits", "fusion", "metrics", "evaluation", "published"),
     },

@@ -13,7 +13,7 @@ from typing import Any
 # Modules of duokit.cli.
 COMMANDS = (
     "run", "fit", "evaluate", "probe", "finetune", "sweep", "predict", "ensemble", "zoo", "records",
-    "data", "claims", "import_official", "doctor",
+    "data", "claims", "pairs", "import_official", "doctor",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from duokit.checks import Array, check_labels, check_members
 from duokit.fusion.moments import moments
-from duokit.fusion.weights import fit_weights
+from duokit.fusion.weights import WeightFit, fit_weights
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,13 @@ class SidekickTest:
     images: int
 
 
-def sidekick_test(large: Array, small: Array, labels: Array | Sequence[int]) -> SidekickTest:
+def sidekick_test(
+    large: Array,
+    small: Array,
+    labels: Array | Sequence[int],
+    *,
+    alone: WeightFit | None = None,
+) -> SidekickTest:
     """Return the score test of "the best weight of the small model is above zero".
 
     With p the softmax of the large model's logits at its own best weight, each image scores
@@ -52,6 +58,7 @@ def sidekick_test(large: Array, small: Array, labels: Array | Sequence[int]) -> 
         large: (n, k) logits of the large model on the validation images.
         small: (n, k) logits of the small model, same images in the same order.
         labels: (n,) class numbers 0 ... k - 1.
+        alone: `fit_weights([large], labels)`, if it is at hand already; it is fitted otherwise.
 
     Raises:
         TypeError, ValueError: As `duokit.fusion.weights.fit_weights`.
@@ -61,7 +68,7 @@ def sidekick_test(large: Array, small: Array, labels: Array | Sequence[int]) -> 
     """
     members = check_members([large, small])
     target = check_labels(labels, *members[0].shape).to(members[0].device)
-    alone = fit_weights(members[:1], target)
+    alone = fit_weights(members[:1], target) if alone is None else alone
     at = moments(members, target, np.array([alone.weights[0], 0.0]))
     (own, cross), (_, curvature) = at.hessian
     slope = cross / own if own > 0 and alone.weights[0] > 0 else 0.0

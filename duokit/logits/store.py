@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import mmap
 import zlib
 from dataclasses import fields
 from pathlib import Path
@@ -62,16 +64,24 @@ def save(record: Record, path: str | Path, *, overwrite: bool = False) -> Path:
     return write_whole(path, _pack(_tensors(record), _metadata(record)), overwrite=overwrite)
 
 
-def load(path: str | Path) -> Record:
+def load(path: str | Path, *, mapped: bool = False) -> Record:
     """Returns the record in a file after verifying every byte of it.
+
+    Args:
+        path: file that `save` wrote.
+        mapped: leave the arrays in the file, mapped into memory and read-only: the system reads
+            them when they are used and may drop them again, so that many large records can be
+            open at once. The file must stay as it is meanwhile.
 
     Raises:
         FileNotFoundError: no such file.
         StoreError: cut short, damaged, not a record, or of another format version.
     """
     path = Path(path)
-    raw = path.read_bytes()
-    metadata = _described(_header(raw[:8], raw[8:], path), path)
+    raw = _mapped(path) if mapped else path.read_bytes()
+    size = min(int.from_bytes(raw[:8], "little"), LARGEST_HEADER)
+    header = _header(raw[:8], raw[8 : 8 + size], path)
+    metadata = _described(header, path)
     place = raw.find(CHECKSUM_KEY) + len(CHECKSUM_KEY)
     digest = _digest(raw, place)
     if metadata["checksum"] != digest:
@@ -80,7 +90,7 @@ def load(path: str | Path) -> Record:
             f"{str(metadata['checksum'])[:12]}...; make it again or fetch another copy"
         )
     try:
-        tensors = read_tensors(raw)
+        tensors = read_tensors(raw) if isinstance(raw, bytes) else _views(raw, header, 8 + size)
         names = {item.name for item in fields(Record)} - set(TENSORS)
         given = {name: metadata[name] for name in names}
         given |= {name: tensors[name] for name in ("logits", "labels")}
@@ -189,7 +199,28 @@ def _pack(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> bytes:
     return raw[:place] + digest + raw[place + len(ZEROS) :]
 
 
-def _digest(raw: bytes, place: int) -> str:
+def _mapped(path: Path) -> mmap.mmap:
+    """Returns the bytes of a file, left on the disk."""
+    with path.open("rb") as file:
+        try:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError as error:  # an empty file cannot be mapped
+            raise StoreError(f"{path} is not a safetensors file, or is cut short") from error
+
+
+def _views(raw: mmap.mmap, header: dict[str, Any], start: int) -> dict[str, np.ndarray]:
+    """Returns the tensors of a verified file as arrays on its bytes, without a copy."""
+    kinds = {"F16": "<f2", "F32": "<f4", "I64": "<i8", "U8": "u1"}
+    found = {}
+    for name in TENSORS:
+        told = header[name]
+        size, first = math.prod(told["shape"]), start + told["data_offsets"][0]
+        flat = np.frombuffer(raw, kinds[told["dtype"]], size, first)
+        found[name] = flat.reshape(told["shape"])
+    return found
+
+
+def _digest(raw: bytes | mmap.mmap, place: int) -> str:
     """Returns the SHA-256 of the bytes, with the 64 from `place` on read as zeros."""
     view = memoryview(raw)
     digest = hashlib.sha256(view[:place])

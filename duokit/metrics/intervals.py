@@ -61,11 +61,13 @@ def intervals(
     drawn = resampled([Weighted(s, names) for s in given], names, resamples=resamples, seed=seed)
     values = [pd.Series(evaluate(s, names)) for s in given]
     table = pd.DataFrame({"value": values[0]}).rename_axis("metric")
-    table["low"], table["high"] = _ends(drawn[0], level)
+    table["low"], table["high"] = interval_ends(drawn[0], level)
     if baseline is not None:
         table["baseline"] = values[1]
         table["difference"] = values[0] - values[1]
-        table["difference_low"], table["difference_high"] = _ends(drawn[0] - drawn[1], level)
+        table["difference_low"], table["difference_high"] = interval_ends(
+            drawn[0] - drawn[1], level
+        )
     return table
 
 
@@ -104,7 +106,7 @@ def resample_counts(n: int, resamples: int, *, seed: int, first: int = 0) -> npt
     return counts
 
 
-def _ends(drawn: Floats, level: float) -> tuple[Floats, Floats]:
+def interval_ends(drawn: Floats, level: float) -> tuple[Floats, Floats]:
     """Return the quantiles over resamples of each metric, undefined values left out."""
     ends = np.full((2, drawn.shape[1]), np.nan)
     for column, values in enumerate(drawn.T):

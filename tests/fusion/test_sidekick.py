@@ -1,5 +1,7 @@
 """The score test: what it promises, its error rate, and its degenerate cases."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.stats import kstest
@@ -70,3 +72,11 @@ def test_a_harmful_sidekick_has_a_negative_score():
     assert test.t < -5
     assert test.p_value > 0.999
     assert test.gain == 0.0
+
+
+def test_a_fit_at_hand_is_used():
+    (large, small), labels = make_duo()
+    alone = fit_weights([large], labels)
+    assert sidekick_test(large, small, labels, alone=alone) == sidekick_test(large, small, labels)
+    other = dataclasses.replace(alone, weights=alone.weights * 2)
+    assert sidekick_test(large, small, labels, alone=other).large_weight == other.weights[0]

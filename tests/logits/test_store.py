@@ -26,6 +26,34 @@ def test_round_trip(tmp_path):
     assert_equal(load(path), full())
 
 
+def test_a_mapped_record_is_the_same_and_its_logits_stay_in_the_file(tmp_path):
+    path = save(full(), tmp_path / "val")
+    found = load(path, mapped=True)
+    assert_equal(found, full())
+    for values in (found.logits, found.labels):
+        assert not values.flags.owndata
+        assert not values.flags.writeable
+
+
+def test_a_mapped_file_is_verified_as_well(tmp_path):
+    path = save(full(), tmp_path / "val.safetensors")
+    raw = bytearray(path.read_bytes())
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "cut").write_bytes(raw[: len(raw) // 3])
+    for name in ("empty", "cut"):
+        with pytest.raises(StoreError, match="is not a safetensors file, or is cut short"):
+            load(tmp_path / name, mapped=True)
+    (tmp_path / "short").write_bytes(raw[:-4])
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    for name in ("val.safetensors", "short"):
+        with pytest.raises(StoreError, match="is damaged: its checksum is"):
+            load(tmp_path / name, mapped=True)
+    path.unlink()
+    with pytest.raises(StoreError, match="'ids'"):
+        load(forged(path, without=["ids"]), mapped=True)
+
+
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\0"), min_size=1)
 json_value = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)

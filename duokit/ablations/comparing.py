@@ -1,0 +1,157 @@
+"""Is a difference more than chance, and is it still when many were looked at?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest, false_discovery_control, norm, ttest_rel
+
+from duokit.metrics.scores import Scores
+from duokit.metrics.table import evaluate
+
+CORRECTIONS = ("p_bh", "p_holm")
+PER_IMAGE = ("nll", "brier")
+
+
+def paired_test(
+    metric: str, scores: Scores, baseline: Scores, resampled: np.ndarray
+) -> tuple[float, str]:
+    """Return the two-sided p-value of "both predictors are equally good", and the test's name.
+
+    | metric | test | what is compared |
+    |---|---|---|
+    | accuracy | McNemar | the images that one of the two alone answers right; exact binomial |
+    | nll, brier | paired t | the differences image by image |
+    | any other | bootstrap z | the difference, over the spread of the resampled differences |
+
+    The first two are of the images alone. The third takes the difference to be normal; a p-value
+    counted from R resamples could not fall below 2 / (R + 1), too much to survive a correction
+    over hundreds of pairs. It is rough for metrics that jump, such as sac98 and mce.
+
+    Args:
+        metric: Name from `duokit.metrics.METRICS`.
+        scores: Of the predictor.
+        baseline: Of the predictor to compare with, on the same images in the same order.
+        resampled: (r,) the difference of the metric in each bootstrap resample; nan: undefined.
+
+    Returns:
+        p in [0, 1], 1 where nothing differs and nan where the difference is not defined; name.
+
+    Source: McNemar 1947; Student 1908; Efron and Tibshirani 1993, section 13.3.
+    """
+    if metric == "accuracy":
+        gained = int((scores.correct & ~baseline.correct).sum())
+        lost = int((~scores.correct & baseline.correct).sum())
+        p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+        return float(p), "McNemar"
+    if metric in PER_IMAGE:
+        ours, theirs = getattr(scores, metric), getattr(baseline, metric)
+        if np.ptp(ours - theirs) == 0:  # no spread: t is 0 / 0 or infinite
+            return (1.0 if ours[0] == theirs[0] else 0.0), "paired t"
+        return float(ttest_rel(ours, theirs).pvalue), "paired t"
+    known = resampled[~np.isnan(resampled)]
+    return _by_spread(metric, scores, baseline, known), "bootstrap z"
+
+
+def corrected(
+    table: pd.DataFrame, *, by: Sequence[str] = ("metric",), p: str = "p_value"
+) -> pd.DataFrame:
+    """Return the table with p-values corrected for the number of comparisons.
+
+    p_bh (Benjamini and Hochberg): among the rows with p_bh <= .05 about one in twenty, or fewer,
+    is expected to be a false alarm, if the tests are independent or, as pairs with a member in
+    common, depend on each other positively. p_holm (Holm): the chance of any false alarm at all
+    among the rows with p_holm <= .05 is at most .05, whatever their dependence.
+
+    Args:
+        table: One row a comparison.
+        by: Columns; the rows that agree in them are one family of comparisons. None: all rows.
+        p: Column of p-values; rows where it is nan count for nothing and stay nan.
+
+    Raises:
+        ValueError: A missing column, or a p-value outside [0, 1].
+
+    Source: Benjamini and Hochberg 1995; Holm 1979.
+    """
+    missing = [name for name in (*by, p) if name not in table.columns]
+    if missing:
+        raise ValueError(f"the table has no column {missing[0]!r}; give one that `pairs` returned")
+    wrong = table[p][(table[p] < 0) | (table[p] > 1)]
+    if len(wrong):
+        raise ValueError(f"column {p} holds {wrong.iloc[0]}; a p-value lies in [0, 1]")
+    found = table.copy()
+    for name in CORRECTIONS:
+        found[name] = np.nan
+    known = found[found[p].notna()]
+    groups = known.groupby(list(by), sort=False).indices.values() if by else [range(len(known))]
+    for places in groups:
+        rows = known.index[list(places)]
+        values = known.loc[rows, p].to_numpy(dtype=float)
+        if len(values):
+            found.loc[rows, "p_bh"] = false_discovery_control(values)
+            found.loc[rows, "p_holm"] = _holm(values)
+    return found
+
+
+def verdicts(table: pd.DataFrame, *, alpha: float = 0.05, p: str = "p_bh") -> pd.Series:
+    """Return "better", "worse" or "open" for each row: what the corrected p-value lets one say.
+
+    Args:
+        table: As `pairs` returns: columns gain (above 0 is better) and p.
+        alpha: Largest p-value that counts, in (0, 1).
+        p: Column of p-values.
+
+    Raises:
+        ValueError: alpha outside (0, 1).
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie in (0, 1), not {alpha}: 5 % is 0.05")
+    sure = (table[p] <= alpha).to_numpy()
+    gain = table["gain"].to_numpy(dtype=float)
+    said = np.where(sure & (gain > 0), "better", np.where(sure & (gain < 0), "worse", "open"))
+    return pd.Series(said, index=table.index, name="verdict")
+
+
+def summary(
+    table: pd.DataFrame, *, by: Sequence[str] = ("metric",), alpha: float = 0.05
+) -> pd.DataFrame:
+    """Return how many pairs are better, worse or open, one row a group of pairs.
+
+    Args:
+        table: As `pairs` returns.
+        by: Columns that make the groups, such as ("metric", "relation").
+        alpha: Largest corrected p-value that counts, in (0, 1).
+
+    Returns:
+        Index: `by`, in the order of the table. Columns pairs, gain (mean), better, worse, open
+        (counts by p_bh), and sure (better or worse by p_holm as well).
+
+    Raises:
+        ValueError: alpha outside (0, 1).
+    """
+    verdict, strict = (verdicts(table, alpha=alpha, p=p) for p in CORRECTIONS)
+    words = ("better", "worse", "open")
+    counted = table.assign(**{word: verdict == word for word in words}, sure=strict != "open")
+    groups = counted.groupby(list(by), sort=False)
+    found = groups.agg(pairs=("gain", "size"), gain=("gain", "mean"))
+    return found.join(groups[[*words, "sure"]].sum())
+
+
+def _by_spread(metric: str, scores: Scores, baseline: Scores, known: np.ndarray) -> float:
+    difference = evaluate(scores, [metric])[metric] - evaluate(baseline, [metric])[metric]
+    if np.isnan(difference) or len(known) < 2:
+        return float("nan")
+    spread = float(known.std(ddof=1))
+    if spread == 0:
+        return 1.0 if difference == 0 else 0.0
+    return float(2 * norm.sf(abs(difference) / spread))
+
+
+def _holm(values: np.ndarray) -> np.ndarray:
+    order = np.argsort(values, kind="stable")
+    steps = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    found = np.empty(len(values))
+    found[order] = np.minimum(steps, 1.0)
+    return found
