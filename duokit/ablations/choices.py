@@ -197,8 +197,9 @@ def _answers(
 def _interval(first: Scores, best: Scores, resamples: int, seed: int) -> tuple[float, float]:
     if first is best:
         return 0.0, 0.0
-    told = intervals(first, best, metrics=["nll"], resamples=resamples, seed=seed).loc["nll"]
-    return float(told["difference_low"]), float(told["difference_high"])
+    table = intervals(first, best, metrics=["nll"], resamples=resamples, seed=seed)
+    low, high = table[["difference_low", "difference_high"]].to_numpy()[0]
+    return float(low), float(high)
 
 
 def _picks(judged: pd.DataFrame, affordable: pd.DataFrame, budget: float) -> dict[str, str]:
