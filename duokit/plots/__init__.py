@@ -5,6 +5,7 @@ new figure, and return the axes, so that a caption, a limit or a line can be add
 """
 
 from .balance import gains_by_balance
+from .bands import bands
 from .confidence import confidence_histogram
 from .forest import forest
 from .improvement import improvements
@@ -14,9 +15,11 @@ from .selective import risk_coverage
 from .style import apply_style
 from .tradeoff import flops_tradeoff
 from .training import training_curves
+from .trust import trust_shares
 
 __all__ = [
     "apply_style",
+    "bands",
     "nll_landscape",
     "reliability_diagram",
     "risk_coverage",
@@ -26,4 +29,5 @@ __all__ = [
     "flops_tradeoff",
     "gains_by_balance",
     "training_curves",
+    "trust_shares",
 ]

@@ -11,6 +11,7 @@ import duokit.plots
 from duokit.metrics.calibration import reliability_curve
 from duokit.metrics.selective import risk_coverage_curve
 from duokit.plots import (
+    bands,
     confidence_histogram,
     flops_tradeoff,
     forest,
@@ -20,9 +21,11 @@ from duokit.plots import (
     reliability_diagram,
     risk_coverage,
     training_curves,
+    trust_shares,
 )
 
 NAMES = [name for name in duokit.plots.__all__ if name != "apply_style"]
+WORDS = {"xlabel": "images", "ylabel": "NLL (nats)"}
 HISTORIES = {
     name: [{"epoch": epoch, "val_accuracy": 1 - rate / epoch} for epoch in range(1, 6)]
     for name, rate in (("large", 0.3), ("small", 0.5))
@@ -46,7 +49,10 @@ def plot(request, scores, landscape, fits, table):
         columns=["value", "low", "high", "says"],
         index=["NLL", "AUROC", "ECE"],
     )
+    shares = gains.assign(trust_small=[0.1, 0.6])
+    spread = pd.DataFrame({"value": [1.0, 2], "low": [0.5, 1], "high": [2.0, 3]}, index=[50, 100])
     return {
+        "bands": lambda ax=None: bands({"duo": spread}, ax, **WORDS),
         "confidence_histogram": lambda ax=None: confidence_histogram(
             scores["duo"], ax, ood=scores["small"].confidence
         ),
@@ -60,6 +66,7 @@ def plot(request, scores, landscape, fits, table):
         ),
         "risk_coverage": lambda ax=None: risk_coverage(risk, ax),
         "training_curves": lambda ax=None: training_curves(HISTORIES, ax),
+        "trust_shares": lambda ax=None: trust_shares(shares, ax),
     }[request.param]
 
 
@@ -144,6 +151,7 @@ def test_refuses_what_is_no_axes(plot):
 def test_refuses_something_else(name):
     wrong = {"improvements": [{}], "nll_landscape": [{}, {}], "risk_coverage": [[1.0]]}
     options = {"metric": "nll"} if name in ("flops_tradeoff", "gains_by_balance") else {}
+    options |= WORDS if name == "bands" else {}
     with pytest.raises(TypeError, match=r"must (be|come)"):
         getattr(duokit.plots, name)(*wrong.get(name, [3.0]), **options)
     assert not plt.get_fignums()
