@@ -1,10 +1,56 @@
 """Ablations: what depends on which choice, asked of records and of the authors' tables."""
 
+from duokit.ablations.choices import (
+    captured_by_budget,
+    evaluate_choices,
+    published_choices,
+    summarise_choices,
+)
 from duokit.ablations.comparing import corrected, paired_test, summary, verdicts
 from duokit.ablations.pairs import pairs
+from duokit.ablations.ranking import rank_changes, ranking_by_temperature, ranking_by_trust
+from duokit.ablations.recalibration import ORDERS, calibration_orders, refit_under_shift
 from duokit.ablations.relation import RELATIONS, family, relation
+from duokit.ablations.select import (
+    choose,
+    cross_fitted,
+    judge_candidates,
+    pareto_front,
+    select_sidekick,
+)
+from duokit.ablations.temperatures import (
+    bootstrap_weights,
+    compare_errors,
+    published_weights,
+    summarise_sizes,
+    trust_small,
+    weights_by_val_size,
+    weights_of_pairs,
+)
 
 __all__ = [
+    "ORDERS",
+    "calibration_orders",
+    "refit_under_shift",
+    "rank_changes",
+    "ranking_by_temperature",
+    "ranking_by_trust",
+    "captured_by_budget",
+    "evaluate_choices",
+    "published_choices",
+    "summarise_choices",
+    "choose",
+    "cross_fitted",
+    "judge_candidates",
+    "pareto_front",
+    "select_sidekick",
+    "bootstrap_weights",
+    "compare_errors",
+    "published_weights",
+    "summarise_sizes",
+    "trust_small",
+    "weights_by_val_size",
+    "weights_of_pairs",
     "RELATIONS",
     "corrected",
     "family",
