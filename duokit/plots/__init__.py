@@ -10,6 +10,7 @@ from .confidence import confidence_histogram
 from .forest import forest
 from .improvement import improvements
 from .landscape import nll_landscape
+from .pairs import pair_gains
 from .reliability import reliability_diagram
 from .selective import risk_coverage
 from .style import apply_style
@@ -28,6 +29,7 @@ __all__ = [
     "forest",
     "flops_tradeoff",
     "gains_by_balance",
+    "pair_gains",
     "training_curves",
     "trust_shares",
 ]

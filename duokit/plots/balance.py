@@ -63,7 +63,7 @@ def gains_by_balance(
             ring = {"markerfacecolor": "none", "markeredgewidth": 2.2, "markersize": 11}
             rows = live[live["name"] == name]
             _points(ax, rows, metric, name, marker="o", color=ROLES["duo"].colour, **ring)
-    _axes(ax, metric, title)
+    balance_axes(ax, metric, title)
     if legend:
         place: dict[str, Any] = {"bbox_to_anchor": (0.45, -0.2), "loc": "upper center"}
         columns = 2 if max(map(len, names)) <= SHORT else 1
@@ -79,7 +79,8 @@ def _points(
     ax.plot(x, y, linestyle="none", color=color, alpha=0.9, label=name, **look)
 
 
-def _axes(ax: Axes, metric: str, title: str) -> None:
+def balance_axes(ax: Axes, metric: str, title: str) -> None:
+    """Set up axes of gains (per cent) against the FLOPs balance (per cent, logarithmic)."""
     ax.axhline(0, color=INK, linewidth=1, zorder=1)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))

@@ -18,6 +18,7 @@ from duokit.plots import (
     gains_by_balance,
     improvements,
     nll_landscape,
+    pair_gains,
     reliability_diagram,
     risk_coverage,
     training_curves,
@@ -26,6 +27,7 @@ from duokit.plots import (
 
 NAMES = [name for name in duokit.plots.__all__ if name != "apply_style"]
 WORDS = {"xlabel": "images", "ylabel": "NLL (nats)"}
+WITH_METRIC = ("flops_tradeoff", "gains_by_balance", "pair_gains")
 HISTORIES = {
     name: [{"epoch": epoch, "val_accuracy": 1 - rate / epoch} for epoch in range(1, 6)]
     for name, rate in (("large", 0.3), ("small", 0.5))
@@ -44,6 +46,10 @@ def plot(request, scores, landscape, fits, table):
     gains = pd.DataFrame(
         [("a", 0.01, 0.02), ("b", 0.3, -0.1)], columns=["large", "flops_balance", "nll"]
     )
+    swept = pd.DataFrame(
+        [(0.01, 0.02, "same family"), (0.3, -0.1, "other family")],
+        columns=["flops_balance", "gain", "relation"],
+    )
     findings = pd.DataFrame(
         [(0.1, 0.05, 0.15, "holds"), (0.0, -0.1, 0.1, "open"), (-0.2, -0.3, -0.1, "fails")],
         columns=["value", "low", "high", "says"],
@@ -61,6 +67,7 @@ def plot(request, scores, landscape, fits, table):
         "gains_by_balance": lambda ax=None: gains_by_balance(gains, ax, metric="nll"),
         "improvements": lambda ax=None: improvements(table, ax),
         "nll_landscape": lambda ax=None: nll_landscape(landscape, fits[0], ax, alone=fits[1]),
+        "pair_gains": lambda ax=None: pair_gains(swept, ax, metric="nll"),
         "reliability_diagram": lambda ax=None: reliability_diagram(
             {name: reliability[name] for name in ("duo", "large")}, ax
         ),
@@ -150,7 +157,7 @@ def test_refuses_what_is_no_axes(plot):
 @pytest.mark.parametrize("name", NAMES)
 def test_refuses_something_else(name):
     wrong = {"improvements": [{}], "nll_landscape": [{}, {}], "risk_coverage": [[1.0]]}
-    options = {"metric": "nll"} if name in ("flops_tradeoff", "gains_by_balance") else {}
+    options = {"metric": "nll"} if name in WITH_METRIC else {}
     options |= WORDS if name == "bands" else {}
     with pytest.raises(TypeError, match=r"must (be|come)"):
         getattr(duokit.plots, name)(*wrong.get(name, [3.0]), **options)
