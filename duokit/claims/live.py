@@ -64,6 +64,11 @@ class LivePair:
         with np.errstate(divide="ignore"):
             return float(np.mean([each[0] / each[1] for each in relative]))
 
+    def scores(self, part: str = "test") -> tuple[Scores, Scores, Scores]:
+        """Return the scores of large, small (each at its own temperature) and duo on a part."""
+        found = self.parts[part]
+        return found["large"], found["small"], found["duo"]
+
 
 @lru_cache(maxsize=2)
 def live_pairs(artifacts: Path) -> tuple[LivePair, ...]:
