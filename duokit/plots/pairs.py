@@ -59,6 +59,7 @@ def pair_gains(
             ends = mine[["flops_balance", "gain_low", "gain_high"]].to_numpy(dtype=float).T
             ax.vlines(*ends, color=colour, linewidth=1.2, alpha=0.6)
         point: dict[str, Any] = {"linestyle": "none", "marker": marker, "markeredgecolor": colour}
+        point["zorder"] = 2 + 1 / len(mine)  # the fewest lie on top
         for is_open, fill in ((False, colour), (True, "white")):
             rows = mine[hollow[mine.index] == is_open]
             ax.plot(
