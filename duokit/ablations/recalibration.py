@@ -13,6 +13,7 @@ from duokit.fusion.weights import fit_weights
 from duokit.logits.record import Record
 from duokit.metrics.intervals import intervals
 from duokit.metrics.scores import Scores, score
+from duokit.metrics.table import evaluate
 
 # Way to the weights -> how many numbers are fitted on val.
 ORDERS: dict[str, int] = {
@@ -46,8 +47,9 @@ def refit_under_shift(
         seed: Of the halves and of the bootstrap.
 
     Returns:
-        large, duo (weights from val), large_refitted, duo_refitted (weights from the other half):
-        the metric on all shifted images; lost (duo less duo_refitted) with low and high, its paired
+        large, duo (weights from val), large_refitted, duo_refitted (weights from the other half),
+        duo_rescaled (the ratio of the weights from val, one scale from the other half): the metric
+        on all shifted images; lost (duo less duo_refitted) with low and high, its paired
         95 % interval; weight_large, weight_small, trust_small from val, and the same with _refitted
         from all shifted images.
 
@@ -59,13 +61,18 @@ def refit_under_shift(
     members, labels = [r.logits for r in shifted], shifted[0].labels
     refitted = {
         name: score(cross_fitted(some, labels, folds=2, seed=seed), labels)
-        for name, some in (("large", members[:1]), ("duo", members))
+        for name, some in (
+            ("large", members[:1]),
+            ("duo", members),
+            ("rescaled", [duo.logits(shifted)]),
+        )
     }
     how = {"metrics": [metric], "resamples": resamples, "seed": seed}
     lost = intervals(found["duo"], refitted["duo"], **how).loc[metric]  # type: ignore[arg-type]
     large = intervals(found["large"], refitted["large"], **how).loc[metric]  # type: ignore[arg-type]
     row = {"large": large["value"], "duo": lost["value"]}
     row |= {"large_refitted": large["baseline"], "duo_refitted": lost["baseline"]}
+    row["duo_rescaled"] = evaluate(refitted["rescaled"], [metric])[metric]
     row["lost"] = lost["difference"]
     row["low"], row["high"] = lost["difference_low"], lost["difference_high"]
     there = fit_duo(shifted)

@@ -29,7 +29,14 @@ def test_the_bound_is_fitted_on_one_half_and_judged_on_the_other(data):
     val, _, shifted = data
     row = refit_under_shift(val, shifted, resamples=20, seed=3)
     half = np.random.default_rng(3).permutation(800) % 2
-    for column, some in (("large_refitted", shifted[:1]), ("duo_refitted", shifted)):
+    val_weights = fit_duo(val).weights
+    fixed = sum(w * r.logits for w, r in zip(val_weights, shifted, strict=True))
+    scaled = [record(fixed, shifted[0].labels)]
+    for column, some in (
+        ("large_refitted", shifted[:1]),
+        ("duo_refitted", shifted),
+        ("duo_rescaled", scaled),
+    ):
         total = 0.0
         for part in (0, 1):
             here, there = half != part, half == part
