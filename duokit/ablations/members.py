@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,7 @@ def _from_files(name: str, fields: Mapping[str, Any], there: Mapping[str, Path])
     def read(part: str) -> Record:
         return load(there[part], mapped=True)
 
+    @cache  # asked for once a pair
     def checksum() -> str:
         return " ".join(read_metadata(path)["checksum"] for path in there.values())
 
@@ -122,6 +123,7 @@ def _records(given: Mapping[str, Mapping[str, Record]], parts: Sequence[str]) ->
 def _from_records(
     name: str, fields: Mapping[str, Any], records: Mapping[str, Record], parts: Sequence[str]
 ) -> Member:
+    @cache  # asked for once a pair
     def checksum() -> str:
         digest = hashlib.sha256()
         for part in parts:

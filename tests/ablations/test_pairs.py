@@ -203,6 +203,7 @@ def test_changed_logits_are_measured_again(folder, records, tmp_path, monkeypatc
     assert (differs == (after["large"] == "maxi")).all()
 
 
+@pytest.mark.filterwarnings("ignore:the small model's logits are constant")
 def test_undefined_numbers_survive_the_journal(tmp_path):
     labels, noise = np.arange(40) % 4, np.random.default_rng(0).normal(size=(40, 4))
     sure = {"val": np.eye(4)[labels] * 3 + noise * 3, "test": np.eye(4)[labels] * 3}

@@ -77,6 +77,7 @@ COMMANDS = (
 def test_every_command_is_there():
     training = {"probe", "finetune", "sweep", "soup", "predict", "ensemble", "zoo"}
     rest = {"run", "fit", "evaluate", "list", "data", "import-official", "doctor"}
+    rest |= {"claims", "pairs"}
     assert set(commands()) == training | rest
 
 
