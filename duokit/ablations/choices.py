@@ -64,7 +64,7 @@ def evaluate_choices(
         affordable candidates, without interval.
 
     Raises:
-        ValueError: Fewer than two candidates, or all of one cost; as `judge_candidates`.
+        ValueError: Fewer than two candidates; as `judge_candidates`.
         KeyError: A part that is missing.
     """
     val = {name: records["val"] for name, records in candidates.items()}
