@@ -82,10 +82,10 @@ def judge_candidates(
     Returns:
         Index candidate, in the order given. Columns flops_balance; t, p_value and promised (the
         gain in NLL, nats) of the score test; passed (p_value <= alpha); own_accuracy and own_nll
-        of the candidate alone, at its own temperature, not cross-fitted. Then for nll and augrc:
-        the cross-fitted value of the duo, `gain_` (large model, cross-fitted as well, less duo:
-        above 0 is better) and `se_`, the standard error of that gain over images, which takes the
-        weights as given. These six are nan where the test was not passed.
+        of the candidate alone, at its own temperature, not cross-fitted. Then nll (cross-fitted, of
+        the duo), gain_nll (of the large model, cross-fitted as well, less the duo's: above 0 is
+        better) and se_nll, the standard error of that gain over images, which takes the weights as
+        given; and augrc, gain_augrc, se_augrc. These six are nan where the test was not passed.
 
     Raises:
         ValueError: No candidate, records of other images, a record without FLOPs, `folds` outside
