@@ -32,7 +32,7 @@ class LivePair:
         large: Name of the large model.
         small: Name of the sidekick.
         duos: The fitted duos: one, or one a fold.
-        parts: Part ("test", "shifted", "shifted-3") -> predictor -> scores; predictors are
+        parts: Part ("test", "shifted-3", "shifted-fold-0") -> predictor -> scores; predictors are
             "large_raw", "large", "small", "duo" and, where there are no folds, the other modes.
         records: Part -> record of each member; without folds only.
     """
@@ -75,7 +75,8 @@ def live_pairs(artifacts: Path) -> tuple[LivePair, ...]:
     """Return the pairs that the book's chapters are about, scored on all their parts.
 
     Caltech-101 as linear probes and fine-tuned, five sidekicks on Fashion-MNIST with its shifted
-    copies, ELPV pooled over its five folds.
+    copies, ELPV pooled over its five folds; its shifted images, which all folds share, fold by
+    fold.
 
     Args:
         artifacts: Folder of the committed records, book/artifacts.
@@ -167,8 +168,8 @@ def _folds(data: str, folder: Path, large: str, small: str) -> LivePair:
         return [load(place / name / f"{part}.safetensors") for name in (large, small)]
 
     duos = tuple(fit_duo(both(fold, "val")) for fold in range(FOLDS))
-    parts = {
-        part: pooled_answers(duos, [both(fold, part) for fold in range(FOLDS)])
-        for part in ("test", "shifted")
-    }
+    everyone = [both(fold, "test") for fold in range(FOLDS)]
+    parts = {"test": pooled_answers(duos, everyone)}
+    for fold, duo in enumerate(duos):  # pooled, images that all folds share would count five times
+        parts[f"shifted-fold-{fold}"] = duo.answers(both(fold, "shifted"))
     return LivePair(data, large, small, duos, parts)

@@ -211,8 +211,8 @@ def shifted(artifacts: Path) -> list[Finding]:
     for pair in live_pairs(artifacts):
         for part in pair.parts:
             if part.startswith("shifted"):
-                severity = part.removeprefix("shifted").strip("-")
-                words = f", severity {severity}" if severity else ", shifted"
+                which = part.removeprefix("shifted-").replace("fold-", "fold ")
+                words = f", shifted, {which}" if "fold" in which else f", severity {which}"
                 for finding in differences(
                     pair, ["accuracy", "nll", "aurc"], part=part, words=words
                 ):

@@ -26,7 +26,8 @@ def test_the_pairs_are_those_of_the_chapters(pairs):
     ]  # fmt: skip
     assert all(0 < pair.balance < 1 for pair in pairs)
     assert len({pair.title for pair in pairs}) == 8
-    assert set(pairs[-1].parts) == {"test", "shifted"}
+    assert set(pairs[-1].parts) == {"test", *(f"shifted-fold-{fold}" for fold in range(5))}
+    assert len(pairs[-1].parts["shifted-fold-3"]["duo"]) == 1074
     assert len(pairs[-1].parts["test"]["duo"]) == 1550  # every polycrystalline cell once
 
 
