@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +18,7 @@ from duokit.claims.statistics import (
     ratio_of_means,
     resampled,
 )
+from duokit.published.tables import Uncertainty
 
 TITLES = {
     "accuracy": "accuracy",
@@ -29,6 +31,7 @@ TITLES = {
     "sac98": "SAC@98",
 }
 CLAIMED = ("accuracy", "macro_f1", "nll", "brier", "auroc", "aurc", "sac98")
+KEYS = ["large", "small"]
 BINS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 ALMOST_NEVER = 0.05  # our reading: at most one pair in twenty
 MEANINGFUL = 0.005  # our reading of "meaningful difference" of an AUROC or an ECE
@@ -42,6 +45,43 @@ def in_balance(
     return table[(table[column] > low) & (table[column] <= high)]
 
 
+def _mean(
+    data: str,
+    table: pd.DataFrame,
+    column: str,
+    measure: str,
+    *,
+    group: str,
+    says: Callable[[float, float, float], Says] = above,
+) -> Finding:
+    """Return the mean of a column over pairs as a finding; by default it should be above 0."""
+    value, low, high = resampled(table, mean(column))
+    told = says(value, low, high)
+    return Finding(data, measure, value, low, high, len(table), told, group)
+
+
+def _share(
+    data: str,
+    table: pd.DataFrame,
+    flags: pd.Series,
+    measure: str,
+    *,
+    group: str,
+    least: float = 0.0,
+    most: float = 1.0,
+) -> Finding:
+    """Return the share of pairs with a flag as a finding; it should lie in least ... most."""
+    value, low, high = resampled(table.assign(flag=flags), mean("flag"))
+    told: Says = "holds" if least <= value <= most else "fails"
+    return Finding(data, measure, value, low, high, len(table), told, group)
+
+
+def _alone(data: str, measure: str, value: float, n: int, *, holds: bool, group: str) -> Finding:
+    """Return a number without an interval as a finding."""
+    told: Says = "holds" if holds else "fails"
+    return Finding(data, measure, float(value), np.nan, np.nan, n, told, group)
+
+
 def gains_at_ten_to_twenty_percent(
     column: str = "flops_balance", metrics: Sequence[str] = CLAIMED
 ) -> list[Finding]:
@@ -51,19 +91,14 @@ def gains_at_ten_to_twenty_percent(
         column: "flops_balance" (as charged) or "flops_balance_run" (at the resolution used).
         metrics: Of `published.METRICS`.
     """
-    charged = column == "flops_balance"
     found = []
+    words = "" if column == "flops_balance" else ", FLOPs as really run"
     for name, info in published.BENCHMARKS.items():
         table = in_balance(published.gains(name), 0.1, 0.2, column)
         for metric in metrics:
-            value, low, high = resampled(table, mean(metric))
-            words = f"mean gain in {TITLES[metric]}" + ("" if charged else ", FLOPs as really run")
-            found.append(
-                Finding(
-                    info.title, words, value, low, high, len(table), above(value, low, high),
-                    TITLES[metric],
-                )
-            )  # fmt: skip
+            title = TITLES[metric]
+            measure = f"mean gain in {title}{words}"
+            found.append(_mean(info.title, table, metric, measure, group=title))
     return found
 
 
@@ -77,15 +112,10 @@ def largest_gain() -> list[Finding]:
     found = []
     for name, info in published.BENCHMARKS.items():
         table = in_balance(published.gains(name), 0.1, 0.2)
-        each = {metric: resampled(table, mean(metric)) for metric in CLAIMED}
-        best = max(each, key=lambda metric: each[metric][0])
-        value, low, high = each[best]
-        found.append(
-            Finding(
-                info.title, f"largest mean gain, in {TITLES[best]}", value, low, high, len(table),
-                above(value, low, high, 0.10), info.title,
-            )
-        )  # fmt: skip
+        best = str(table[list(CLAIMED)].mean().idxmax())
+        measure = f"largest mean gain, in {TITLES[best]}"
+        says = partial(above, bound=0.10)
+        found.append(_mean(info.title, table, best, measure, group=info.title, says=says))
     return found
 
 
@@ -94,18 +124,15 @@ def share_of_harm(metrics: Sequence[str] = (*CLAIMED, "ece")) -> list[Finding]:
     found = []
     for name, info in published.BENCHMARKS.items():
         gained = published.gains(name)
-        for low_end, high_end, words in ((0.0, 0.1, "up to .1"), (0.1, 1.0, "above .1")):
-            table = in_balance(gained, low_end, high_end)
+        for low, high, words in ((0.0, 0.1, "up to .1"), (0.1, 1.0, "above .1")):
+            table = in_balance(gained, low, high)
             for metric in metrics:
-                worse = table.assign(worse=table[metric] < 0)
-                value, low, high = resampled(worse, mean("worse"))
+                title = TITLES[metric]
+                measure = f"share worse in {title}, FLOPs balance {words}"
+                worse = table[metric] < 0
                 found.append(
-                    Finding(
-                        info.title, f"share worse in {TITLES[metric]}, FLOPs balance {words}",
-                        value, low, high, len(table),
-                        "holds" if value <= ALMOST_NEVER else "fails", TITLES[metric],
-                    )
-                )  # fmt: skip
+                    _share(info.title, table, worse, measure, group=title, most=ALMOST_NEVER)
+                )
     return found
 
 
@@ -114,35 +141,27 @@ def accuracy_above_ten_percent() -> list[Finding]:
     found = []
     for name, info in published.BENCHMARKS.items():
         table = in_balance(published.gains(name), 0.1, 1.0)
-        value, low, high = resampled(table.assign(better=table["accuracy"] > 0), mean("better"))
-        says: Says = "holds" if value >= 1 - ALMOST_NEVER else "fails"
         measure = "share more accurate, FLOPs balance above .1"
-        found.append(Finding(info.title, measure, value, low, high, len(table), says, info.title))
+        better, least = table["accuracy"] > 0, 1 - ALMOST_NEVER
+        found.append(_share(info.title, table, better, measure, group=info.title, least=least))
     return found
 
 
 def unweighted_at_small_balance() -> list[Finding]:
     """Return what the plain average does to accuracy up to FLOPs balance .05, and the weights."""
     found = []
-    keys = ["large", "small"]
     for name, info in published.BENCHMARKS.items():
         plain = in_balance(published.gains(name, mode="unweighted"), 0, 0.05)
-        value, low, high = resampled(plain, mean("accuracy"))
-        found.append(
-            Finding(
-                info.title, "mean gain in accuracy, unweighted", value, low, high, len(plain),
-                below(value, low, high), "unweighted harms",
-            )
-        )  # fmt: skip
-        both = plain.merge(published.gains(name), on=keys, suffixes=("_plain", "_weighted"))
+        both = plain.merge(published.gains(name), on=KEYS, suffixes=("_plain", "_weighted"))
         both["more"] = both["accuracy_weighted"] - both["accuracy_plain"]
-        value, low, high = resampled(both, mean("more"))
-        found.append(
-            Finding(
-                info.title, "weighted less unweighted, gain in accuracy", value, low, high,
-                len(both), above(value, low, high), "weights mend it",
-            )
-        )  # fmt: skip
+        harm, mend = (
+            "mean gain in accuracy, unweighted",
+            "weighted less unweighted, gain in accuracy",
+        )
+        found += [
+            _mean(info.title, plain, "accuracy", harm, group="unweighted harms", says=below),
+            _mean(info.title, both, "more", mend, group="weights mend it"),
+        ]
     return found
 
 
@@ -152,115 +171,32 @@ def uq_only() -> list[Finding]:
     for name, info in published.BENCHMARKS.items():
         table = published.gains(name, mode="uq_only")
         for metric in ("auroc", "aurc", "sac98"):
-            value, low, high = resampled(table, mean(metric))
-            found.append(
-                Finding(
-                    info.title, f"mean gain in {TITLES[metric]}, UQ only", value, low, high,
-                    len(table), above(value, low, high), TITLES[metric],
-                )
-            )  # fmt: skip
+            title = TITLES[metric]
+            measure = f"mean gain in {title}, UQ only"
+            found.append(_mean(info.title, table, metric, measure, group=title))
     return found
-
-
-# Of the printed tables: metric -> column, whether higher is better.
-PRINTED = {
-    "accuracy": ("accuracy_percent", "accuracy_sd", 1),
-    "Brier": ("brier_per_class_x1e4", "brier_sd", -1),
-    "NLL": ("nll_x100", "nll_sd", -1),
-    "ECE": ("ece_percent", "ece_sd", -1),
-    "AUROC": ("auroc_percent", "auroc_sd", 1),
-    "AURC": ("aurc_x100", "aurc_sd", -1),
-}
-
-
-def printed_against(table: int, duo: str, rival: str) -> list[Finding]:
-    """Return the printed differences of a duo to a rival, signed so that above 0 is better.
-
-    The interval is twice the two printed spreads, combined; a row without one counts as exact.
-
-    Args:
-        table: Number of the paper's table.
-        duo: Part of the name of the duo's row.
-        rival: Part of the name of the rival's row.
-
-    Raises:
-        ValueError: Not exactly one row with such a name.
-    """
-    rows = published.paper_tables()
-    rows = rows[rows["paper_table"] == table]
-    picked = []
-    for part in (duo, rival):
-        found = rows[rows["method"].str.contains(part, regex=False)]
-        if len(found) != 1:
-            raise ValueError(f"Table {table} has {len(found)} rows with {part!r}; expected one")
-        picked.append(found.iloc[0])
-    ours, theirs = picked
-    findings = []
-    for metric, (column, spread, sign) in PRINTED.items():
-        value = sign * (ours[column] - theirs[column])
-        sds = [float(np.nan_to_num(row[spread])) for row in picked]
-        half = 2 * float(np.hypot(sds[0], sds[1]))
-        low, high = value - half, value + half
-        words = f"{ours['method']} against {theirs['method']}: {metric}, printed units"
-        says = above(value, low, high) if half else above(value, np.nan, np.nan)
-        findings.append(
-            Finding(f"Table {table}", words, value, low, high, 1, says, theirs["method"])
-        )
-    return findings
-
-
-def table_1(duo: str) -> list[Finding]:
-    """Return a row of Table 1 against the ensembles of 2 and of 5."""
-    return [f for m in (2, 5) for f in printed_against(1, duo, f"ensemble m={m}")]
-
-
-def table_2() -> list[Finding]:
-    """Return the rows of Table 2 against the ensemble of like FLOPs."""
-    pairs = (("1-2 ResNet50s", "m=2"), ("4-5 ResNet50s", "m=5"), ("7-8 ResNet50s", "m=8"))
-    return [f for duo, rival in pairs for f in printed_against(2, duo, rival)]
-
-
-def table_3() -> list[Finding]:
-    """Return Table 3: duos of up to two ResNet50s against IVON."""
-    rivals = ("IVON deterministic", "IVON 2 samples", "IVON 8 samples", "IVON 32 samples")
-    return [f for rival in rivals for f in printed_against(3, "duos with", rival)]
-
-
-def table_4() -> list[Finding]:
-    """Return Table 4: duos against temperature scaling and last-layer Laplace."""
-    rivals = ("+ temperature", "Laplace")
-    return [f for rival in rivals for f in printed_against(4, "duos with", rival)]
 
 
 def entropy_against_response() -> list[Finding]:
     """Return by how much entropy ranks worse than 1 - probability, weighted duos, own class."""
     found = []
-    keys = ["large", "small"]
+    kinds: tuple[Uncertainty, ...] = ("softmax_response", "entropy")
     for name, info in published.BENCHMARKS.items():
-        response, entropy = (
-            published.own_class_duos(name, uncertainty=u) for u in ("softmax_response", "entropy")
-        )
-        both = response.merge(entropy, on=keys, suffixes=("", "_entropy"))
+        own = [published.own_class_duos(name, uncertainty=kind) for kind in kinds]
+        both = own[0].merge(own[1], on=KEYS, suffixes=("", "_entropy"))
         both["less"] = both["auroc"] - both["auroc_entropy"]
-        value, low, high = resampled(both, mean("less"))
         found.append(
-            Finding(
-                info.title, "AUROC of 1 - probability less that of entropy", value, low, high,
-                len(both), within(low, high, MEANINGFUL), "same level",
+            _mean(
+                info.title, both, "less", "AUROC of 1 - probability less that of entropy",
+                group="same level", says=lambda _, low, high: within(low, high, MEANINGFUL),
             )
         )  # fmt: skip
-        gained = [
-            published.gains(name, uncertainty=u) for u in ("softmax_response", "entropy")
-        ]  # fmt: skip
-        table = gained[0].merge(gained[1], on=keys, suffixes=("_a", "_b"))
-        table["small"] = table["small"].astype(str)
+        gained = [published.gains(name, uncertainty=kind) for kind in kinds]
+        table = gained[0].merge(gained[1], on=KEYS, suffixes=("_a", "_b"))
         value, low, high = resampled(table, rank_correlation("aurc_a", "aurc_b"))
-        found.append(
-            Finding(
-                info.title, "rank correlation of the gains in AURC by both", value, low, high,
-                len(table), above(value, low, high, 0.5), "same trend",
-            )
-        )  # fmt: skip
+        measure = "rank correlation of the gains in AURC by both"
+        says = above(value, low, high, 0.5)
+        found.append(Finding(info.title, measure, value, low, high, len(table), says, "same trend"))
     return found
 
 
@@ -320,28 +256,27 @@ def weights_by_balance() -> list[Finding]:
     """Return how the large model's relative weight goes with FLOPs balance."""
     found = []
     for name in ("imagenet", "iwildcam", "caltech256"):
-        title = published.BENCHMARKS[name].title
-        table = relative_weights(name)
+        title, table = published.BENCHMARKS[name].title, relative_weights(name)
         value, low, high = resampled(table, rank_correlation("flops_balance", "ratio"))
+        measure = "rank correlation of the large model's relative weight with FLOPs balance"
+        says = below(value, low, high)
         found.append(
-            Finding(
-                title, "rank correlation of the large model's relative weight with FLOPs balance",
-                value, low, high, len(table), below(value, low, high), "falls with balance",
+            Finding(title, measure, value, low, high, len(table), says, "falls with balance")
+        )
+        tiny, alike = in_balance(table, 0, 0.05), in_balance(table, 0.7, 1.0)
+        most = float(tiny["ratio"].max())
+        measure = "largest relative weight of the large model, FLOPs balance up to .05"
+        found.append(
+            _alone(title, measure, most, len(tiny), holds=most >= 5, group="up to 7 times")
+        )
+        found.append(
+            _mean(
+                title, alike, "ratio",
+                "mean relative weight, FLOPs balance above .7 (1: trusted alike)",
+                group="1 at balance 1",
+                says=lambda _, low, high: "holds" if low <= 1 <= high else "fails",
             )
         )  # fmt: skip
-        tiny = in_balance(table, 0, 0.05)
-        value = float(tiny["ratio"].max())
-        found.append(
-            Finding(
-                title, "largest relative weight of the large model, FLOPs balance up to .05", value,
-                np.nan, np.nan, len(tiny), "holds" if value >= 5 else "fails", "up to 7 times",
-            )
-        )  # fmt: skip
-        alike = in_balance(table, 0.7, 1.0)
-        value, low, high = resampled(alike, mean("ratio"))
-        says: Says = "holds" if low <= 1 <= high else "fails"
-        measure = "mean relative weight, FLOPs balance above .7 (1: trusted alike)"
-        found.append(Finding(title, measure, value, low, high, len(alike), says, "1 at balance 1"))
     return found
 
 
@@ -350,18 +285,12 @@ def soups() -> list[Finding]:
     table = published.gains("caltech256", soups=True)
     table = table[table["large"] == "ConvNeXt_Base_greedy"]
     found = []
-    for low_end, high_end, words in ((0.0, 0.05, "up to .05"), (0.05, 1.0, "above .05")):
-        some = in_balance(table, low_end, high_end)
+    for low, high, words in ((0.0, 0.05, "up to .05"), (0.05, 1.0, "above .05")):
+        some = in_balance(table, low, high)
         for metric in ("accuracy", "nll", "auroc", "aurc", "sac98"):
-            value, low, high = resampled(some, mean(metric))
-            found.append(
-                Finding(
-                    "Caltech-256",
-                    f"mean gain over the soup in {TITLES[metric]}, FLOPs balance {words}",
-                    value, low, high, len(some), above(value, low, high),
-                    f"{TITLES[metric]}, {words}",
-                )
-            )  # fmt: skip
+            title = TITLES[metric]
+            measure = f"mean gain over the soup in {title}, FLOPs balance {words}"
+            found.append(_mean("Caltech-256", some, metric, measure, group=f"{title}, {words}"))
     return found
 
 
@@ -373,13 +302,9 @@ def calibration_error() -> list[Finding]:
         table = published.duos(name)
         table = table[~table["large"].str.endswith("_greedy")]
         table = table.assign(change=table["ece"] - table["large"].map(base))
-        value, low, high = resampled(table, mean("change"))
-        found.append(
-            Finding(
-                info.title, "mean change of the ECE", value, low, high, len(table),
-                below(value, low, high, MEANINGFUL), info.title,
-            )
-        )  # fmt: skip
+        says = partial(below, bound=MEANINGFUL)
+        measure = "mean change of the ECE"
+        found.append(_mean(info.title, table, "change", measure, group=info.title, says=says))
     return found
 
 
@@ -389,12 +314,10 @@ def better_than_both() -> list[Finding]:
     for name, info in published.BENCHMARKS.items():
         table = published.gains(name, baseline="better")
         for metric in ("nll", "aurc", "accuracy"):
-            value, low, high = resampled(table.assign(better=table[metric] > 0), mean("better"))
-            says: Says = "holds" if value >= 1 - ALMOST_NEVER else "fails"
-            measure = f"share better than both members in {TITLES[metric]}"
-            found.append(
-                Finding(info.title, measure, value, low, high, len(table), says, TITLES[metric])
-            )
+            title = TITLES[metric]
+            measure = f"share better than both members in {title}"
+            better, least = table[metric] > 0, 1 - ALMOST_NEVER
+            found.append(_share(info.title, table, better, measure, group=title, least=least))
     return found
 
 
@@ -402,15 +325,10 @@ def shifted() -> list[Finding]:
     """Return the mean gain over all pairs on the shifted sets, weights fitted without shift."""
     found = []
     for name in ("imagenet_v2", "iwildcam_shifted"):
-        table = published.gains(name)
+        title, table = published.BENCHMARKS[name].title, published.gains(name)
         for metric in (*CLAIMED, "ece"):
-            value, low, high = resampled(table, mean(metric))
-            found.append(
-                Finding(
-                    published.BENCHMARKS[name].title, f"mean gain in {TITLES[metric]}", value, low,
-                    high, len(table), above(value, low, high), TITLES[metric],
-                )
-            )  # fmt: skip
+            measure = f"mean gain in {TITLES[metric]}"
+            found.append(_mean(title, table, metric, measure, group=TITLES[metric]))
     return found
 
 
@@ -433,8 +351,7 @@ def throughput() -> list[Finding]:
 
 
 def _predicts(words: str, value: float, n: int) -> Finding:
-    says: Says = "holds" if value >= 0.75 else "fails"
-    return Finding("V100", f"R squared, {words}", value, np.nan, np.nan, n, says, "V100")
+    return _alone("V100", f"R squared, {words}", value, n, holds=value >= 0.75, group="V100")
 
 
 def smallest_weight() -> list[Finding]:
@@ -442,11 +359,9 @@ def smallest_weight() -> list[Finding]:
     found = []
     for name in ("imagenet", "iwildcam", "caltech256"):
         table = published.temperatures(name)
-        value = float(table["weight_small"].min())
+        least = float(table["weight_small"].min())
+        title, measure = published.BENCHMARKS[name].title, "smallest weight of a sidekick"
         found.append(
-            Finding(
-                published.BENCHMARKS[name].title, "smallest weight of a sidekick", value, np.nan,
-                np.nan, len(table), "holds" if value < 0.01 else "fails", "left out",
-            )
-        )  # fmt: skip
+            _alone(title, measure, least, len(table), holds=least < 0.01, group="left out")
+        )
     return found

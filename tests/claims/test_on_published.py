@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from duokit import published
+from duokit.claims import on_printed, released
 from duokit.claims import on_published as checks
-from duokit.claims import released
 
 
 def by(findings, **wanted):
@@ -47,7 +47,7 @@ def test_shares_of_harm_are_counts():
 
 
 def test_printed_rows_are_compared_with_the_right_sign():
-    found = checks.printed_against(1, "EfficientNet_B2", "ensemble m=2")
+    found = on_printed.printed_against(1, "EfficientNet_B2", "ensemble m=2")
     values = {f.measure.split(": ")[1].split(",")[0]: f.value for f in found}
     assert values["accuracy"] == pytest.approx(81.87 - 81.12)
     assert values["NLL"] == pytest.approx(77.12 - 71.47)
@@ -58,7 +58,7 @@ def test_printed_rows_are_compared_with_the_right_sign():
 
 def test_a_row_that_is_not_there_is_told():
     with pytest.raises(ValueError, match="Table 4 has 0 rows with 'SWAG'"):
-        checks.printed_against(4, "duos with", "SWAG")
+        on_printed.printed_against(4, "duos with", "SWAG")
 
 
 def test_throughput_is_that_of_figure_8():
