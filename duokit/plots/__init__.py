@@ -7,6 +7,7 @@ new figure, and return the axes, so that a caption, a limit or a line can be add
 from .balance import gains_by_balance
 from .bands import bands
 from .confidence import confidence_histogram
+from .deferral import deferral_curves
 from .forest import forest
 from .improvement import improvements
 from .landscape import nll_landscape
@@ -26,6 +27,7 @@ __all__ = [
     "risk_coverage",
     "confidence_histogram",
     "improvements",
+    "deferral_curves",
     "forest",
     "flops_tradeoff",
     "gains_by_balance",

@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 
 import duokit.plots
+from duokit.cascade.deferral import deferral_curve
 from duokit.metrics.calibration import reliability_curve
 from duokit.metrics.selective import risk_coverage_curve
 from duokit.plots import (
     bands,
     confidence_histogram,
+    deferral_curves,
     flops_tradeoff,
     forest,
     gains_by_balance,
@@ -39,6 +41,10 @@ def plot(request, scores, landscape, fits, table):
     """Return a function of ax that draws the plot of the name asked for."""
     reliability = {k: reliability_curve(s.confidence, s.hit) for k, s in scores.items()}
     risk = {k: risk_coverage_curve(s.uncertainty, s.correct) for k, s in scores.items()}
+    gate, right = scores["small"].uncertainty, scores["small"].correct
+    deferral = {
+        name: deferral_curve(gate, right, scores[name].correct) for name in ("duo", "large")
+    }
     costs = pd.DataFrame(
         [("a", 1e8, 0.8, 0.7, 0.9, "member"), ("a + b", 2e8, 0.9, 0.85, 0.95, "duo")],
         columns=["name", "flops", "value", "low", "high", "kind"],
@@ -61,6 +67,9 @@ def plot(request, scores, landscape, fits, table):
         "bands": lambda ax=None: bands({"duo": spread}, ax, **WORDS),
         "confidence_histogram": lambda ax=None: confidence_histogram(
             scores["duo"], ax, ood=scores["small"].confidence
+        ),
+        "deferral_curves": lambda ax=None: deferral_curves(
+            deferral, ax, lines=["oracle", "random"]
         ),
         "flops_tradeoff": lambda ax=None: flops_tradeoff(costs, ax, metric="accuracy"),
         "forest": lambda ax=None: forest(findings, ax),
