@@ -152,7 +152,8 @@ def gatekeeper_sequence_loss(
     already be those that predict the label of that position; shift them before, not here.
 
     Convention: divided by the number of real tokens, padding left out, which is n times the length
-    where all sequences have one length. So a long sequence weighs more than a short one.
+    where all sequences have one length. So a long sequence weighs more than a short one; what the
+    paper does where lengths differ we do not know.
 
     Args:
         logits: (n, t, k) finite floats, k the size of the vocabulary.

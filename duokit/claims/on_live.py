@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn.functional import cross_entropy
 
 from duokit.claims.finding import Finding, Says, above, below, within
 from duokit.claims.live import LivePair, live_pairs, probe_pairs, soup_records
@@ -17,7 +18,7 @@ from duokit.claims.statistics import rank_correlation, resampled
 from duokit.evaluation import fit_duo
 from duokit.fusion.weights import fit_weights
 from duokit.metrics.intervals import intervals
-from duokit.metrics.scores import Scores, score
+from duokit.metrics.scores import Scores
 from duokit.metrics.table import METRICS
 
 RESAMPLES = 1000
@@ -235,15 +236,16 @@ def _kept(pair: LivePair, images: int) -> Finding:
     val, (large, small) = pair.duos[0].val, pair.records["test"]
     scores = pair.parts["test"]
     whole = _nll(scores["large"]) - _nll(scores["duo"])
-    logits = [record.logits.astype(np.float64) for record in (large, small)]
+    logits = [torch.from_numpy(record.logits).double() for record in (large, small)]
+    true = torch.from_numpy(large.labels)
     kept = []
     for draw in range(DRAWS):
         rows = np.random.default_rng([SEED, draw]).permutation(val[0].n)[:images]
         some, labels = [record.logits[rows] for record in val], val[0].labels[rows]
         both, alone = fit_weights(some, labels).weights, fit_weights(some[:1], labels).weights
         fused = both[0] * logits[0] + both[1] * logits[1]
-        gain = _nll(score(alone[0] * logits[0], large.labels)) - _nll(score(fused, large.labels))
-        kept.append(gain / whole)
+        gain = cross_entropy(alone[0] * logits[0], true) - cross_entropy(fused, true)
+        kept.append(float(gain) / whole)
     low, value, high = (float(q) for q in np.quantile(kept, [0.025, 0.5, 0.975]))
     says = above(value, low, high, ENOUGH)
     measure = f"share of the NLL gain kept with {images} val images"
