@@ -26,9 +26,12 @@ from duokit.metrics.arrays import ArrayLike, Flags, Floats, Whole, check_scores,
 from duokit.metrics.ranked import exact
 
 Target = Literal["accuracy", "ratio", "flops", "cost"]
-# Fixed before any image is seen, as the guarantee demands: 20 a decade, since sure answers crowd
-# near uncertainty 0.
-GRID: tuple[float, ...] = tuple(np.logspace(-6, 0, 121).tolist())
+# Fixed before any image is seen, as the guarantee demands: 20 a decade up to .1, since sure answers
+# crowd near uncertainty 0, then steps of .01.
+GRID: tuple[float, ...] = (
+    *np.logspace(-6, -1, 101)[:-1].tolist(),
+    *(i / 100 for i in range(10, 101)),
+)
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,7 @@ def test_too_few_images_to_be_certain_defers_all_or_nothing():
 def test_the_grid_runs_over_all_uncertainties():
     assert GRID[0] == pytest.approx(1e-6)
     assert GRID[-1] == 1
+    assert (np.diff(GRID) > 0).all()
     perfect = threshold_for_accuracy([0.2] * 500, [1] * 500, [1] * 500, 0.9, certainty=0.95)
     assert (perfect.ratio, perfect.value) == (0, 1)
 
