@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,10 @@ def run(given: argparse.Namespace) -> int:
             if more:
                 print(f"  {more}")
         for number in found[found["claim"] == name].itertuples() if given.only else ():
+            ends = "" if isnan(number.low) else f"{number.low:.4g} to {number.high:.4g}, "
             print(
                 f"    {number.source}, {number.data}, {number.measure}: {number.value:.4g} "
-                f"({number.low:.4g} to {number.high:.4g}, n = {number.n}): {number.says}"
+                f"({ends}n = {number.n}): {number.says}"
             )
     if given.out is not None:
         for path in save_ledger(found, given.out):

@@ -94,6 +94,7 @@ def test_the_command_prints_verdict_and_numbers(capsys):
     assert "throughput: FLOPs predict" in printed
     assert "published: holds; live: cannot be checked here" in printed
     assert printed.count("R squared") == 3
+    assert "nan" not in printed
 
 
 @pytest.mark.parametrize(
