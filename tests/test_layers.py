@@ -21,9 +21,10 @@ LAYERS: dict[str, set[str] | None] = {
     "logits": {"checks"},
     "fusion": {"checks", "threads"},
     "metrics": {"checks", "threads"},
-    "models": {"checks", "images", "logits"},
+    "models": {"checks", "images", "logits", "cascade"},
     "published": set(),
     "cascade": {"checks", "threads", "metrics", "fusion"},
+    "trust": {"checks", "threads", "metrics", "fusion", "logits", "models"},
     "plots": {"checks", "metrics", "fusion", "cascade"},
     "evaluation": {"checks", "logits", "fusion", "metrics"},
     "claims": {"checks", "published", "logits", "fusion", "metrics", "evaluation"},
@@ -38,6 +39,7 @@ LAYERS: dict[str, set[str] | None] = {
 }
 OPTIONAL = (
     "accelerate",
+    "captum",
     "laplace",
     "onnx",
     "onnxruntime",
