@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,27 @@ def register(subparsers: Any) -> None:
         "finetune",
         help="make logits: fine-tune a network on a GPU or CPU",
         description="Fits a linear probe, fine-tunes all weights, and writes the logits of every "
-        "part but training to OUT/MODEL-PIXELS-finetuned-SEED/PART.safetensors. A run that was "
+        "part but training to OUT/MODEL-PIXELS-finetuned-SEED/PART.safetensors. Or does something "
+        "with the network of a finished run (--stage and --from). A run that was "
         "stopped goes on where it was; records that exist are kept, never replaced. Several GPUs: "
         "accelerate launch -m duokit finetune ...",
     )
     add_settings(parser)
+    parser.add_argument(
+        "--stage", choices=("plain", "gatekeeper", "continued", "distilled"),
+        help="what is done with the network of --from: tuned by the Gatekeeper loss, trained "
+        "further by cross-entropy, or learned from as a teacher (default: plain, no such run)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--alpha", type=float, metavar="A",
+        help="of the Gatekeeper loss, above 0 and below 1: smaller gives up more accuracy for a "
+        "clearer confidence",
+    )  # fmt: skip
+    parser.add_argument(
+        "--from", dest="builds_on", type=Path, metavar="RUN",
+        help="folder of a finished run (in --runs); its settings are the default, but for select, "
+        "which is last with gatekeeper",
+    )  # fmt: skip
     add_options(parser)
     add_curves(parser)
     parser.set_defaults(run=run)
@@ -83,7 +100,7 @@ def add_curves(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 after writing the records that were missing and printing what they hold."""
     settings, image_set, splits = task(arguments)
-    make_records(image_set, splits, settings, arguments)
+    make_records(image_set, splits, settings, arguments, builds_on=arguments.builds_on)
     return 0
 
 
@@ -116,6 +133,8 @@ def make_records(
     settings: FineTune,
     arguments: argparse.Namespace,
     *,
+    builds_on: Path | None = None,
+    keep: Sequence[str] | None = None,
     until: float | None = None,
 ) -> None:
     """Writes the records that are missing and prints what all of them hold.
@@ -126,16 +145,25 @@ def make_records(
         settings: how to fine-tune, settled.
         arguments: with `data`, `root`, `out`, `runs`, `cache`, `dtype`, `device`, `quiet`,
             `tensorboard`.
+        builds_on: folder of the finished run that a stage other than "plain" needs.
+        keep: names of the parts whose records are written; all but "train" if not given.
         until: when to stop with a checkpoint, as for `duokit.models.tuning.finetune.fine_tune`.
 
     Raises:
-        ValueError: records that are there were made with other settings or splits.
+        ValueError: records that are there were made with other settings or splits, or a part to
+            keep that the splits lack.
     """
     from duokit.logits import save
-    from duokit.models.tuning.tuned import tuned_records
+    from duokit.models.tuning.run import load_run
+    from duokit.models.tuning.tuned import on_top_of, tuned_records
 
+    first = None if builds_on is None else load_run(builds_on)
+    settings = on_top_of(first, settings, image_set, splits)
     name = settings.folder()
-    parts = [part for part in splits.parts if part != "train"]
+    parts = list(keep or [part for part in splits.parts if part != "train"])
+    unknown = set(parts) - set(splits.parts)
+    if unknown:
+        raise ValueError(f"the splits have no part {sorted(unknown)[0]!r} to keep")
     paths = {part: arguments.out / name / f"{part}.safetensors" for part in parts}
     found = found_records(paths, splits.checksum, settings=settings.as_dict())
     if len(found) < len(parts):
@@ -145,6 +173,7 @@ def make_records(
             settings,
             run_folder(arguments.runs, image_set, settings),
             cache=arguments.cache,
+            builds_on=builds_on,
             dtype=arguments.dtype,
             command=command(arguments, settings),
             device=arguments.device,
@@ -188,10 +217,18 @@ def found_records(paths: dict[str, Path], checksum: str, **config: Any) -> dict[
 
 
 def _differs(known: Any, value: Any) -> bool:
-    """Returns whether a value in a record is another; names younger than the record are None."""
+    """Returns whether a value in a record is another; younger names have their default."""
     if isinstance(known, dict) and isinstance(value, dict):
-        return dict.fromkeys(value) | known != value
+        return _plain(value) | known != value
     return bool(known != value)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns what names that a record does not have stood for when it was made."""
+    from duokit.models.tuning.settings import FineTune
+
+    plain = FineTune("").as_dict()
+    return {name: plain.get(name) for name in values}
 
 
 def command(arguments: argparse.Namespace, settings: FineTune, name: str = "finetune") -> str:
@@ -202,8 +239,9 @@ def command(arguments: argparse.Namespace, settings: FineTune, name: str = "fine
     words = ["duokit", name, "--data", arguments.data]
     words += ["--root", "DATA"] if arguments.root is not None else []
     words += ["--splits", "SPLITS"] if getattr(arguments, "splits", None) is not None else []
+    words += ["--from", "RUN"] if settings.builds_on is not None else []
     for name, value in settings.as_dict().items():
-        if name == "model" or value != plain[name]:
+        if name == "model" or (value != plain[name] and name != "builds_on"):
             words += ["--set", f"{name}={_toml(value)}"]
     words += ["--out", "OUT"]
     words += ["--dtype", arguments.dtype] if arguments.dtype != "float16" else []
@@ -217,10 +255,14 @@ def _toml(value: Any) -> str:
 
 
 def _settings(arguments: argparse.Namespace) -> FineTune:
-    """Returns the settings of the file, changed by those of the command line."""
+    """Returns the settings of the file, or of the run, changed by those of the command line."""
+    from duokit.models.tuning.run import load_run
     from duokit.models.tuning.settings import from_dict, read_settings
 
     changes: dict[str, Any] = {}
+    for name in ("stage", "alpha"):
+        if getattr(arguments, name, None) is not None:
+            changes[name] = getattr(arguments, name)
     for text in arguments.changes:
         name, _, value = text.partition("=")
         try:
@@ -228,5 +270,9 @@ def _settings(arguments: argparse.Namespace) -> FineTune:
         except tomllib.TOMLDecodeError:
             changes[name.strip()] = value  # a word without quotes: the shell took them
     if arguments.settings is None:
+        builds_on = getattr(arguments, "builds_on", None)
+        if builds_on is not None and "model" not in changes:
+            select = {"select": "last"} if changes.get("stage") == "gatekeeper" else {}
+            changes = load_run(builds_on).settings.as_dict() | select | changes
         return from_dict(changes)
     return read_settings(arguments.settings, **changes)

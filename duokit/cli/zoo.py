@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from duokit.images import Splits
     from duokit.logits import Record
+    from duokit.models.tuning.settings import FineTune
     from duokit.models.tuning.zoo import Wanted
 
 
@@ -197,7 +198,12 @@ def _make_one(
     from duokit.logits import save
 
     if each.method is None and each.search is None:
-        make_records(image_set, splits, each.settings, given, until=until)
+        first = None
+        if each.first is not None:
+            first = _finished(image_set, splits, each.first, given, until)
+        make_records(
+            image_set, splits, each.settings, given, builds_on=first, keep=each.keep, until=until
+        )
         return
     make = _soup if each.method is None else _asked
     for part, record in make(each, image_set, splits, given, until).items():
@@ -215,16 +221,30 @@ def _asked(
     """Returns what the trained network says when asked by a method; it is trained if need be."""
     from duokit.models.tuning.predict import predict_records
     from duokit.models.tuning.run import load_run
-    from duokit.models.tuning.tuned import tuned_records
 
     assert each.method is not None
-    folder = run_folder(given.runs, image_set, each.settings)
+    run = load_run(_finished(image_set, splits, each.settings, given, until))
     how = {"cache": given.cache, "device": given.device, "progress": not given.quiet}
-    if not (folder / "run.json").is_file():  # the records of training came from elsewhere
-        tuned_records(image_set, splits, each.settings, folder, until=until, **how)
     return predict_records(
-        load_run(folder), image_set, splits, method=each.method, command=_command(each), **how
-    )
+        run, image_set, splits, method=each.method, command=_command(each), **how
+    )  # fmt: skip
+
+
+def _finished(
+    image_set: ImageSet,
+    splits: Splits,
+    settings: FineTune,
+    given: argparse.Namespace,
+    until: float | None,
+) -> Path:
+    """Returns the folder of a finished run, which is trained if its records came from elsewhere."""
+    from duokit.models.tuning.tuned import tuned_records
+
+    folder = run_folder(given.runs, image_set, settings)
+    if not (folder / "run.json").is_file():
+        how = {"cache": given.cache, "device": given.device, "progress": not given.quiet}
+        tuned_records(image_set, splits, settings, folder, until=until, **how)
+    return folder
 
 
 def _soup(

@@ -82,13 +82,12 @@ def read_checkpoint(
     except Exception as problem:  # torch raises many kinds for a damaged file
         raise ValueError(f"{path} is no checkpoint ({problem}): remove it to start anew") from None
     ours = settings.as_dict()
-    other = [
-        name for name in ours if state["settings"].get(name) != ours[name] and name not in FREE
-    ]
+    theirs = FineTune(settings.model).as_dict() | state["settings"]  # younger settings: as they are
+    other = [name for name in ours if theirs[name] != ours[name] and name not in FREE]
     if other:
         name = other[0]
         raise ValueError(
-            f"{path} belongs to a run with {name} = {state['settings'].get(name)!r}, this one has "
+            f"{path} belongs to a run with {name} = {theirs[name]!r}, this one has "
             f"{ours[name]!r}: choose another folder, or remove it to start anew"
         )
     model.load_state_dict(state["model"])

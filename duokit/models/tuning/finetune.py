@@ -27,6 +27,7 @@ from duokit.models.tuning.checkpoint import (
     write_history,
 )
 from duokit.models.tuning.devices import adamw, half_of, is_out_of_memory, pick_devices
+from duokit.models.tuning.objectives import Objective, objective
 from duokit.models.tuning.schedule import Schedule
 from duokit.models.tuning.settings import FineTune
 from duokit.models.tuning.watch import Watch
@@ -48,6 +49,7 @@ def fine_tune(
     train: torch.Tensor,
     val: torch.Tensor,
     folder: Path,
+    teacher: torch.Tensor | None = None,
     device: str = "auto",
     until: float | None = None,
     after_epoch: Callable[[Progress], None] | None = None,
@@ -56,7 +58,8 @@ def fine_tune(
 ) -> Progress:
     """Returns how the run went; the model has the weights of the epoch that was best on val.
 
-    Unweighted cross-entropy, AdamW, linear warm-up, cosine. A run that finds its own checkpoint in
+    Unweighted cross-entropy, or the loss of another stage (`duokit.models.tuning.objectives`),
+    AdamW, linear warm-up, cosine. A run that finds its own checkpoint in
     the folder goes on from there, and on a CPU ends with the same bits as if it had never stopped.
     The global batch is that of the settings, however many processes and micro-batches share it;
     only BatchNorm, which sees one micro-batch at a time, can tell (batchnorm = "frozen": nothing
@@ -69,6 +72,7 @@ def fine_tune(
         train: (n,) rows of pixels to train on; these alone are augmented.
         val: (m,) rows that choose the best epoch.
         folder: for checkpoint, best weights (safetensors) and metrics.jsonl.
+        teacher: (rows of pixels, k) logits to learn from, for the stage "distilled".
         device: "auto", "cpu", "cuda", "mps".
         until: when to stop with a checkpoint, in seconds of time.monotonic(); None for never.
         after_epoch: called after each epoch's checkpoint; what it raises ends the run.
@@ -78,8 +82,8 @@ def fine_tune(
 
     Raises:
         TimeoutError: it is `until`; the same call goes on from the checkpoint.
-        ValueError: rows without a class, a label that the head lacks, or a folder in which a run
-            with other settings lies.
+        ValueError: rows without a class, a label that the head lacks, a folder in which a run
+            with other settings lies, or no teacher to learn from.
         FloatingPointError: the loss is not finite any more; the text names step and images.
         ModuleNotFoundError: several processes without accelerate, or `tensorboard` without it.
         torch.cuda.OutOfMemoryError: one image does not fit, or one of several processes ran out;
@@ -87,6 +91,7 @@ def fine_tune(
     """
     for name, rows in (("train", train), ("val", val)):
         pixels.check(name, rows, head(model)[1].out_features)
+    minimised = objective(settings, teacher=teacher)
     devices = pick_devices(settings, device)
     place, world, rank = devices.device, devices.num_processes, devices.process_index
     pixels = pixels.near(place)
@@ -111,7 +116,7 @@ def fine_tune(
                 _freeze_statistics(net)
             torch.manual_seed(schedule.seed(done.step, stream=2 + rank))
             optimiser.param_groups[0]["lr"] = schedule.rate(done.step)
-            loss = _gradients(net, pixels, batch, schedule, done, devices)
+            loss = _gradients(net, pixels, batch, schedule, done, devices, minimised)
             if settings.clip is not None:
                 devices.clip_grad_norm_(net.parameters(), settings.clip)
             optimiser.step()
@@ -127,8 +132,9 @@ def fine_tune(
             if ended:
                 scores = val_scores(_logits(model, pixels, val, done, devices), pixels.labels[val])
                 watch.end_epoch(scores)
-                if scores[settings.select] > done.best:
-                    done.best, done.best_epoch = scores[settings.select], len(done.history)
+                value = scores.get(settings.select, float(len(done.history)))  # "last": its number
+                if value > done.best:
+                    done.best, done.best_epoch = value, len(done.history)
                     if devices.is_main_process:
                         write_best(folder, model)
             if save and devices.is_main_process:
@@ -152,21 +158,26 @@ def _augmented(
     schedule: Schedule,
     devices: Accelerator | OneDevice,
     step: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns bytes and labels of the step's images that are this process's, on its device."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns bytes, labels and rows of the step's images that are this process's.
+
+    Bytes and labels are on its device, rows on the CPU.
+    """
     mine = schedule.mine(step, devices.process_index, devices.num_processes)
-    images, labels = pixels.fetch(train[schedule.places(step)[mine]], devices.device)
+    rows = train[schedule.places(step)[mine]]
+    images, labels = pixels.fetch(rows, devices.device)
     draws = schedule.draws(step)[mine]
-    return augment(images, draws, magnitude=schedule.settings.magnitude), labels
+    return augment(images, draws, magnitude=schedule.settings.magnitude), labels, rows
 
 
 def _gradients(
     net: nn.Module,
     pixels: Pixels,
-    batch: tuple[torch.Tensor, torch.Tensor],
+    batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     schedule: Schedule,
     done: Progress,
     devices: Accelerator | OneDevice,
+    minimised: Objective,
 ) -> torch.Tensor:
     """Returns the step's mean loss over this process's images, their gradients left in the net.
 
@@ -174,7 +185,7 @@ def _gradients(
     """
     while True:
         try:
-            return _accumulate(net, pixels, batch, schedule, done, devices)
+            return _accumulate(net, pixels, batch, schedule, done, devices, minimised)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -189,17 +200,18 @@ def _gradients(
 def _accumulate(
     net: nn.Module,
     pixels: Pixels,
-    batch: tuple[torch.Tensor, torch.Tensor],
+    batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     schedule: Schedule,
     done: Progress,
     devices: Accelerator | OneDevice,
+    minimised: Objective,
 ) -> torch.Tensor:
     """Returns the step's summed loss; gradients are added up, micro-batch by micro-batch.
 
     Every process takes every so-manieth image, every micro-batch some of these. Losses are summed
     and divided by the size of the global batch, so how it is shared does not matter.
     """
-    images, labels = batch
+    images, labels, rows = batch
     world, rank = devices.num_processes, devices.process_index
     share = float(rank < schedule.size(done.step))  # 0: no image of a small batch is left for it
     total = torch.zeros((), device=devices.device)
@@ -207,7 +219,10 @@ def _accumulate(
         some = slice(first, first + done.micro_batch)
         with nullcontext() if some.stop >= len(labels) else devices.no_sync(net):
             with devices.autocast():
-                loss = _loss(net, pixels.normalised(images[some]), labels[some], schedule.settings)
+                shown = pixels.normalised(images[some])
+                loss = _loss(
+                    net, shown, labels[some], rows[some], schedule.settings, minimised
+                )  # fmt: skip
             # Processes' gradients are averaged, not summed: hence times their number.
             devices.backward(loss * share * world / schedule.size(done.step))
         total += loss.detach() * share
@@ -215,9 +230,14 @@ def _accumulate(
 
 
 def _loss(
-    net: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: FineTune
+    net: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    rows: torch.Tensor,
+    settings: FineTune,
+    minimised: Objective,
 ) -> torch.Tensor:
-    """Returns the summed cross-entropy, in float32."""
+    """Returns the summed loss, in float32."""
     target: torch.Tensor = labels
     if settings.mixup > 0:
         from torchvision.transforms.v2 import MixUp
@@ -225,7 +245,7 @@ def _loss(
         classes = head(getattr(net, "module", net))[1].out_features
         images, target = MixUp(alpha=settings.mixup, num_classes=classes)(images, labels)
     logits = net(images.contiguous(memory_format=layout(images.device))).float()
-    return cross_entropy(logits, target, label_smoothing=settings.label_smoothing, reduction="sum")
+    return minimised(logits, target, rows)
 
 
 def _logits(
@@ -269,7 +289,9 @@ def val_scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
 
 def _warn_of_old_statistics(model: nn.Module, schedule: Schedule) -> None:
     """Warns if BatchNorm will mostly remember pictures that the pretrained weights were made of."""
-    if schedule.settings.batchnorm == "frozen" or schedule.settings.source is None:
+    settings = schedule.settings
+    goes_on = settings.stage in ("continued", "gatekeeper")  # its statistics are of these pictures
+    if settings.batchnorm == "frozen" or settings.source is None or goes_on:
         return
     norms = (each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm))
     left = max(((1 - (each.momentum or 0.0)) ** schedule.steps for each in norms), default=0.0)

@@ -14,6 +14,7 @@ from duokit.models.inference import layout, pick_device
 from duokit.models.speed import _wait
 from duokit.models.tuning.devices import OneDevice, adamw, computes_in_half
 from duokit.models.tuning.finetune import _loss
+from duokit.models.tuning.objectives import objective
 from duokit.models.tuning.settings import FineTune
 
 FEW = 2  # images of the smaller of two counts: with one, BatchNorm may have nothing to norm by
@@ -106,6 +107,7 @@ class _Trial:
     def __init__(self, settings: FineTune, classes: int, place: torch.device) -> None:
         self.settings, self.place = settings, place
         self.images = settings.micro_batch or settings.batch
+        self.minimised = objective(settings.replace(stage="plain", alpha=None))  # all cost alike
         self.devices = OneDevice(place, computes_in_half(settings, place))
         self.net = build(
             settings.model, classes=classes, pretrained=None, resolution=settings.resolution
@@ -116,7 +118,8 @@ class _Trial:
     def loss(self, pictures: torch.Tensor) -> torch.Tensor:
         labels = torch.zeros(len(pictures), dtype=torch.int64, device=self.place)
         with self.devices.autocast():
-            return _loss(self.net, pictures.to(self.place), labels, self.settings)
+            shown = pictures.to(self.place)
+            return _loss(self.net, shown, labels, labels, self.settings, self.minimised)
 
     def backward(self, pictures: torch.Tensor) -> None:
         self.loss(pictures).backward()

@@ -78,16 +78,26 @@ def config_of(
         command: the command that makes the records.
         **more: further JSON values.
     """
-    how = "fine-tuned" if settings.source else "trained from random weights"
     return {
         "command": command,
-        "method": f"linear probe, then {how}" if settings.probe else how,
+        "method": _method(settings),
         "best_epoch": done.best_epoch,
         "history": done.history,
         "micro_batch": done.micro_batch,
         "seconds": round(done.seconds),
         "checkpoint_sha256": hashlib.sha256((folder / BEST).read_bytes()).hexdigest(),
     } | more
+
+
+def _method(settings: FineTune) -> str:
+    """Returns what was done to the network, in words."""
+    how = "fine-tuned" if settings.source else "trained from random weights"
+    how = f"linear probe, then {how}" if settings.probe else how
+    if settings.stage == "gatekeeper":
+        return f"{how}, then Gatekeeper with alpha {settings.alpha:g}"
+    return {"continued": f"{how}, then further", "distilled": f"{how}, by a teacher"}.get(
+        settings.stage, how
+    )
 
 
 def write_run(

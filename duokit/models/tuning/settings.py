@@ -41,7 +41,7 @@ class FineTune:
         flip: whether half of the pictures are mirrored.
         batchnorm: "train" updates statistics, "frozen" keeps those of the start, which is better
             for a few hundred steps or fewer.
-        select: what val chooses the best epoch by: "accuracy" or "macro_f1".
+        select: what val chooses the best epoch by: "accuracy" or "macro_f1"; or "last", the last.
         precision: "bf16", "fp32", or "auto": bf16 on a GPU that has it.
         micro_batch: images at a time on one device, fewer than a batch to save memory; None for
             all. An out-of-memory error halves it.
@@ -51,6 +51,16 @@ class FineTune:
         fold: which of five folds is test, from 0, for data sets with folds; None for the plain
             splits.
         save_minutes: a checkpoint at least so often, besides one every epoch.
+        stage: "plain"; or what is done with a finished run: "gatekeeper" and "continued" go on from
+            its weights with the Gatekeeper loss or, to compare, with cross-entropy; "distilled"
+            learns its answers. Take select = "last" for gatekeeper, which is meant to give up
+            some accuracy: accuracy would choose the epoch that did least.
+        builds_on: SHA-256 of that run's weights; None, and then filled in, if plain.
+        alpha: weight of the correct part of the Gatekeeper loss, above 0 and below 1.
+        divergence: of its wrong part, as for `duokit.cascade.gatekeeper_loss`.
+        mean: of its parts, as there.
+        distil: weight of the teacher's answers against the labels, 0 ... 1.
+        temperature: of both answers in that part, above 0.
     """
 
     model: str
@@ -69,7 +79,7 @@ class FineTune:
     magnitude: int = 9
     flip: bool = True
     batchnorm: Literal["train", "frozen"] = "train"
-    select: Literal["accuracy", "macro_f1"] = "accuracy"
+    select: Literal["accuracy", "macro_f1", "last"] = "accuracy"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     micro_batch: int | None = None
     compile: bool = False
@@ -77,6 +87,13 @@ class FineTune:
     split_seed: int = 0
     fold: int | None = None
     save_minutes: float = 10.0
+    stage: Literal["plain", "continued", "gatekeeper", "distilled"] = "plain"
+    builds_on: str | None = None
+    alpha: float | None = None
+    divergence: Literal["to_uniform", "from_uniform"] = "to_uniform"
+    mean: Literal["batch", "subset"] = "batch"
+    distil: float = 0.5
+    temperature: float = 2.0
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -88,6 +105,16 @@ class FineTune:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; expected one of {', '.join(words)}"
                 )
+        if (self.stage == "gatekeeper") != (self.alpha is not None):
+            raise ValueError(
+                f"alpha is {self.alpha} and stage is {self.stage}: a Gatekeeper run needs "
+                "stage = gatekeeper and an alpha above 0 and below 1, other runs have none"
+            )
+        if self.stage in ("gatekeeper", "distilled") and (self.mixup or self.label_smoothing):
+            raise ValueError(
+                f"stage {self.stage} needs plain labels: set mixup and label_smoothing to 0, not "
+                f"{self.mixup:g} and {self.label_smoothing:g}"
+            )
 
     @property
     def source(self) -> Source | None:
@@ -96,8 +123,16 @@ class FineTune:
 
     @property
     def trained(self) -> str:
-        """How it gets its weights, in one word: "finetuned", or "scratch" from random ones."""
-        return "finetuned" if self.source else "scratch"
+        """How it gets its weights, in one word, such as "scratch" from random ones.
+
+        The others are finetuned, continued, distilled, and gatekeeper with its alpha.
+        """
+        if self.stage == "plain":
+            return "finetuned" if self.source else "scratch"
+        if self.stage != "gatekeeper":
+            return self.stage
+        options = (self.divergence, "to_uniform"), (self.mean, "batch")
+        return "_".join([f"gatekeeper{self.alpha:g}"] + [a for a, b in options if a != b])
 
     def settled(self) -> FineTune:
         """Returns the settings with the resolution that the network will have.
@@ -198,12 +233,18 @@ _RANGES: dict[str, tuple[float, float]] = {
     "split_seed": (0, 2**31),
     "fold": (0, FOLDS - 1),
     "save_minutes": (0, _INFINITE),
+    "alpha": (1e-6, 1 - 1e-6),
+    "distil": (0, 1),
+    "temperature": (1e-6, 1e6),
 }
 _WORDS = {
     "pretrained": ("auto", "pip", "timm", "torchvision", "none"),
     "batchnorm": ("train", "frozen"),
-    "select": ("accuracy", "macro_f1"),
+    "select": ("accuracy", "macro_f1", "last"),
     "precision": ("auto", "fp32", "bf16"),
+    "stage": ("plain", "continued", "gatekeeper", "distilled"),
+    "divergence": ("to_uniform", "from_uniform"),
+    "mean": ("batch", "subset"),
 }
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool} | {
     str(field.type): str for field in dataclasses.fields(FineTune) if "Literal" in str(field.type)

@@ -66,10 +66,12 @@ def sweep(
 
     Raises:
         TimeoutError: it is `until`; the same call goes on.
-        ValueError: a folder that holds another sweep.
+        ValueError: a folder that holds another sweep, or another stage than "plain".
         ModuleNotFoundError: the searcher or accelerate is missing.
     """
     search = search or Search()
+    if settings.stage != "plain":
+        raise ValueError(f"a sweep trains from the start: stage is {settings.stage}, not plain")
     _keep_about(folder, image_set, splits, settings, search, command)
     task = Task(
         start, image_set, splits, settings, folder, search, command, device, until, progress

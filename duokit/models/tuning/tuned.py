@@ -17,7 +17,7 @@ from duokit.logits import Record, make_record
 from duokit.logits.rounding import rounded
 from duokit.models.build import build, head, resolve, set_head, weights_tag
 from duokit.models.cost import cost
-from duokit.models.inference import features, pick_device
+from duokit.models.inference import features, pick_device, predict
 from duokit.models.last_layer import LastLayerLaplace
 from duokit.models.linear import linear_probe, nll
 from duokit.models.pixels import Pixels, decode
@@ -26,7 +26,7 @@ from duokit.models.transforms import preprocessing
 from duokit.models.tuning.checkpoint import LAST
 from duokit.models.tuning.finetune import fine_tune
 from duokit.models.tuning.methods import Method, answers, fit_laplace
-from duokit.models.tuning.run import config_of, keep_splits, write_run
+from duokit.models.tuning.run import Run, config_of, keep_splits, load_run, write_run
 from duokit.models.tuning.settings import FineTune
 
 PLAIN = Method()
@@ -97,6 +97,7 @@ def tuned_records(
     folder: Path,
     *,
     cache: Path | None = None,
+    builds_on: Path | None = None,
     dtype: Literal["float16", "float32"] = "float16",
     command: str = "",
     device: str = "auto",
@@ -116,6 +117,7 @@ def tuned_records(
         folder: where the run keeps its checkpoint, its splits and its best weights, for `load_run`
             when it has ended; a run found there goes on.
         cache: where decoded pictures are kept; in memory alone if not given.
+        builds_on: folder of the finished run that a stage other than "plain" needs.
         dtype: how logits are kept.
         command: the command to put into the records.
         device: "auto", "cpu", "cuda", "mps".
@@ -125,16 +127,23 @@ def tuned_records(
 
     Raises:
         TimeoutError: it is `until`; the same call goes on.
-        ValueError: as `prepare` and `fine_tune`; a folder that holds a run on other splits.
+        ValueError: as `prepare`, `on_top_of` and `fine_tune`; a folder that holds a run on other
+            splits.
     """
+    first = None if builds_on is None else load_run(builds_on)
+    settings = on_top_of(first, settings, image_set, splits)
     keep_splits(folder, splits)
-    start = prepare(
-        image_set, splits, settings, probe=not (folder / LAST).is_file(), cache=cache,
-        device=device, progress=progress,
-    )  # fmt: skip
+    where: dict[str, Any] = {"cache": cache, "device": device, "progress": progress}
+    goes_on = settings.stage in ("continued", "gatekeeper") or (folder / LAST).is_file()
+    start = prepare(image_set, splits, settings, probe=not goes_on, **where)
+    teacher = None
+    if first is not None and settings.stage == "distilled":
+        teacher = _teacher(first, image_set, splits, start, **where)
+    elif first is not None:
+        start.model.load_state_dict(first.model.state_dict())
     done = fine_tune(
         start.model, start.pixels, settings, train=start.rows["train"], val=start.rows["val"],
-        folder=folder, device=device, until=until, progress=progress,
+        folder=folder, teacher=teacher, device=device, until=until, progress=progress,
         tensorboard=tensorboard,
     )  # fmt: skip
     config = config_of(folder, settings, done, command=command)
@@ -142,6 +151,65 @@ def tuned_records(
     return network_records(
         start, image_set, splits, settings, config, dtype=dtype, device=device, progress=progress
     )
+
+
+def on_top_of(run: Run | None, settings: FineTune, image_set: ImageSet, splits: Splits) -> FineTune:
+    """Returns the settings with the digest of the run that they build on.
+
+    Args:
+        run: finished, as `load_run` returns it; None for the stage "plain".
+        settings: how a network is trained, settled.
+        image_set: pictures and labels of the new run.
+        splits: its parts.
+
+    Raises:
+        ValueError: a stage that needs a run and has none, or the other way round; a run on other
+            classes or splits, whose training images might be ours to test on; one of another
+            network or resolution that is to go on.
+    """
+    if (run is None) != (settings.stage == "plain"):
+        raise ValueError(
+            f"stage is {settings.stage}, and {'no' if run is None else 'a'} run to build on is "
+            "given: gatekeeper, continued and distilled need the folder of a finished run"
+        )
+    if run is None:
+        return settings.replace(builds_on=None)
+    if run.class_names != tuple(image_set.class_names) or run.splits.checksum != splits.checksum:
+        raise ValueError(
+            f"the run to build on has other classes or splits ({run.dataset}, "
+            f"{run.splits.protocol}) than these ({image_set.name}, {splits.protocol}): its "
+            "training images may be test images here"
+        )
+    ours, theirs = ((each.model, each.resolution) for each in (settings, run.settings))
+    if settings.stage != "distilled" and ours != theirs:
+        raise ValueError(
+            f"the run to go on with is {theirs[0]} at {theirs[1]} px, the settings say {ours[0]} "
+            f"at {ours[1]} px"
+        )
+    return settings.replace(builds_on=run.config["checkpoint_sha256"])
+
+
+def _teacher(
+    run: Run,
+    image_set: ImageSet,
+    splits: Splits,
+    start: Start,
+    *,
+    cache: Path | None,
+    device: str,
+    progress: bool,
+) -> torch.Tensor:
+    """Returns the teacher's logits of the training images, each seen once and as it is.
+
+    (rows of start.pixels, k) float32; rows that are not trained on stay 0.
+    """
+    ids = tuple(name for part in splits.parts.values() for name in part)
+    pixels = decode(image_set, run.preprocessing, ids=ids, folder=cache, progress=progress)
+    seen = pixels.rows(splits.parts["train"])
+    found = predict(run.model, pixels, rows=seen.numpy(), device=device, progress=progress)
+    logits = torch.zeros(len(start.pixels.ids), found.shape[1])
+    logits[start.rows["train"]] = torch.from_numpy(found)
+    return logits
 
 
 def network_records(

@@ -33,6 +33,8 @@ class Wanted:
             soup of KINDS.
         method: how the trained network is asked for these records; None for its logits.
         search: how the sweep is run whose runs the soup is made of; None where there is none.
+        first: settings of the run that a second stage goes on from; None where there is none.
+        keep: names of the parts whose records are wanted; None for all but "train".
     """
 
     data: str
@@ -40,6 +42,8 @@ class Wanted:
     what: str
     method: Method | None = None
     search: Search | None = None
+    first: FineTune | None = None
+    keep: tuple[str, ...] | None = None
 
     @property
     def folder(self) -> str:
@@ -85,7 +89,9 @@ def read_zoo(path: Path) -> list[Wanted]:
     if not given), `folds` (how many, for data sets with folds) and `methods` (tables with the
     values of `duokit.models.tuning.methods.Method`: more records of the first seed's network). One
     that holds `sweep`, a table as in a settings file (`duokit.models.tuning.space.Search`), wants
-    the best run of the sweep and its soups instead.
+    the best run of the sweep and its soups instead. One that holds `second`, a list of tables of
+    settings with a stage, wants what becomes of each seed's network in a second stage; a list of
+    alphas is one run each. `keep` lists the parts whose records are wanted, if not all.
 
     Args:
         path: TOML file.
@@ -165,6 +171,8 @@ def _networks(data: str, values: Mapping[str, Any]) -> Iterator[Wanted]:
     settings = dict(values)
     seeds, folds = settings.pop("seeds", [0]), settings.pop("folds", None)
     methods, sweep = settings.pop("methods", []), settings.pop("sweep", None)
+    second = [each for table in settings.pop("second", []) for each in _stages(table)]
+    keep = tuple(settings.pop("keep", ())) or None
     if folds not in (None, FOLDS):
         raise ValueError(f"folds is {folds!r}; expected {FOLDS}, or none")
     search = None if sweep is None else read_search(None, **sweep)
@@ -175,6 +183,20 @@ def _networks(data: str, values: Mapping[str, Any]) -> Iterator[Wanted]:
             if search is not None:
                 yield from (Wanted(data, made, kind, search=search) for kind in KINDS)
                 continue
-            yield Wanted(data, made, made.trained)
+            if second:
+                later = [made.replace(**changes) for changes in second]
+                for each in later:
+                    yield Wanted(data, each, each.trained, first=made, keep=keep)
+                continue
+            yield Wanted(data, made, made.trained, keep=keep)
             if seed == seeds[0]:
                 yield from (Wanted(data, made, each.name, method=each) for each in asked)
+
+
+def _stages(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the settings that a table of a second stage changes; a list of alphas, one each."""
+    changes = dict(table)
+    alphas = changes.pop("alpha", None)
+    if not isinstance(alphas, list):
+        return [dict(table)]
+    return [changes | {"alpha": alpha} for alpha in alphas]

@@ -23,6 +23,7 @@ from duokit.models.tuning.devices import (
     is_out_of_memory,
     pick_devices,
 )
+from duokit.models.tuning.objectives import objective
 from duokit.models.tuning.schedule import Schedule
 from duokit.models.tuning.watch import Watch
 from tests.models.tuning.test_finetune import (
@@ -183,12 +184,13 @@ def test_no_step_waits_for_the_device(pixels, tmp_path, held):  # noqa: F811
 
         def fetch():
             images, labels = moved.fetch(schedule.places(0), META)
-            return augment(images, schedule.draws(0)), labels
+            return augment(images, schedule.draws(0)), labels, schedule.places(0)
 
-        loop._gradients(net, moved, fetch(), schedule, done, devices)  # tables go there once
+        minimised = objective(settings)
+        loop._gradients(net, moved, fetch(), schedule, done, devices, minimised)  # tables go there
         net.zero_grad()
         with waiting() as seen:
-            loss = loop._gradients(net, moved, fetch(), schedule, done, devices)
+            loss = loop._gradients(net, moved, fetch(), schedule, done, devices, minimised)
             devices.clip_grad_norm_(net.parameters(), 1.0)
             watch.saw(loss, 60)
         assert seen == []
