@@ -6,7 +6,7 @@ from duokit.ablations.choices import (
     published_choices,
     summarise_choices,
 )
-from duokit.ablations.comparing import corrected, paired_test, summary, verdicts
+from duokit.ablations.comparing import paired_test, summary, verdicts
 from duokit.ablations.pairs import pairs
 from duokit.ablations.ranking import rank_changes, ranking_by_temperature, ranking_by_trust
 from duokit.ablations.recalibration import ORDERS, calibration_orders, refit_under_shift
@@ -52,7 +52,6 @@ __all__ = [
     "weights_by_val_size",
     "weights_of_pairs",
     "RELATIONS",
-    "corrected",
     "family",
     "paired_test",
     "pairs",

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, false_discovery_control, norm, ttest_rel
+from scipy.stats import ttest_rel
 
+from duokit.metrics.chance import CORRECTIONS, mcnemar, spread_test
 from duokit.metrics.scores import Scores
 from duokit.metrics.table import evaluate
 
-CORRECTIONS = ("p_bh", "p_holm")
 PER_IMAGE = ("nll", "brier")
 
 
@@ -44,55 +44,14 @@ def paired_test(
     if metric == "accuracy":
         gained = int((scores.correct & ~baseline.correct).sum())
         lost = int((~scores.correct & baseline.correct).sum())
-        p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
-        return float(p), "McNemar"
+        return mcnemar(gained, lost), "McNemar"
     if metric in PER_IMAGE:
         ours, theirs = getattr(scores, metric), getattr(baseline, metric)
         if np.ptp(ours - theirs) == 0:  # no spread: t is 0 / 0 or infinite
             return (1.0 if ours[0] == theirs[0] else 0.0), "paired t"
         return float(ttest_rel(ours, theirs).pvalue), "paired t"
-    known = resampled[~np.isnan(resampled)]
-    return _by_spread(metric, scores, baseline, known), "bootstrap z"
-
-
-def corrected(
-    table: pd.DataFrame, *, by: Sequence[str] = ("metric",), p: str = "p_value"
-) -> pd.DataFrame:
-    """Return the table with p-values corrected for the number of comparisons.
-
-    p_bh (Benjamini and Hochberg): among the rows with p_bh <= .05 about one in twenty, or fewer,
-    is expected to be a false alarm, if the tests are independent or, as pairs with a member in
-    common, depend on each other positively. p_holm (Holm): the chance of any false alarm at all
-    among the rows with p_holm <= .05 is at most .05, whatever their dependence.
-
-    Args:
-        table: One row a comparison.
-        by: Columns; the rows that agree in them are one family of comparisons. None: all rows.
-        p: Column of p-values; rows where it is nan count for nothing and stay nan.
-
-    Raises:
-        ValueError: A missing column, or a p-value outside [0, 1].
-
-    Source: Benjamini and Hochberg 1995; Holm 1979.
-    """
-    missing = [name for name in (*by, p) if name not in table.columns]
-    if missing:
-        raise ValueError(f"the table has no column {missing[0]!r}; give one that `pairs` returned")
-    wrong = table[p][(table[p] < 0) | (table[p] > 1)]
-    if len(wrong):
-        raise ValueError(f"column {p} holds {wrong.iloc[0]}; a p-value lies in [0, 1]")
-    found = table.copy()
-    for name in CORRECTIONS:
-        found[name] = np.nan
-    known = found[found[p].notna()]
-    groups = known.groupby(list(by), sort=False).indices.values() if by else [range(len(known))]
-    for places in groups:
-        rows = known.index[list(places)]
-        values = known.loc[rows, p].to_numpy(dtype=float)
-        if len(values):
-            found.loc[rows, "p_bh"] = false_discovery_control(values)
-            found.loc[rows, "p_holm"] = _holm(values)
-    return found
+    difference = evaluate(scores, [metric])[metric] - evaluate(baseline, [metric])[metric]
+    return spread_test(difference, resampled), "bootstrap z"
 
 
 def verdicts(table: pd.DataFrame, *, alpha: float = 0.05, p: str = "p_bh") -> pd.Series:
@@ -137,21 +96,3 @@ def summary(
     groups = counted.groupby(list(by), sort=False)
     found = groups.agg(pairs=("gain", "size"), gain=("gain", "mean"))
     return found.join(groups[[*words, "sure"]].sum())
-
-
-def _by_spread(metric: str, scores: Scores, baseline: Scores, known: np.ndarray) -> float:
-    difference = evaluate(scores, [metric])[metric] - evaluate(baseline, [metric])[metric]
-    if np.isnan(difference) or len(known) < 2:
-        return float("nan")
-    spread = float(known.std(ddof=1))
-    if spread == 0:
-        return 1.0 if difference == 0 else 0.0
-    return float(2 * norm.sf(abs(difference) / spread))
-
-
-def _holm(values: np.ndarray) -> np.ndarray:
-    order = np.argsort(values, kind="stable")
-    steps = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    found = np.empty(len(values))
-    found[order] = np.minimum(steps, 1.0)
-    return found

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from duokit.ablations.comparing import corrected, paired_test
+from duokit.ablations.comparing import paired_test
 from duokit.ablations.journal import Journal, Row
 from duokit.ablations.members import Given, Member, members
 from duokit.ablations.relation import relation
@@ -25,6 +25,7 @@ from duokit.fusion.combine import weighted
 from duokit.fusion.sidekick import sidekick_test
 from duokit.fusion.weights import WeightFit, fit_weights
 from duokit.logits.record import Record, same_images
+from duokit.metrics.chance import corrected
 from duokit.metrics.intervals import MOST_BYTES, interval_ends, resample_counts
 from duokit.metrics.scores import Scores, score
 from duokit.metrics.smooth import CELLS

@@ -23,6 +23,7 @@ from duokit.cascade.deferral import (
     expected_flops,
 )
 from duokit.metrics.arrays import ArrayLike, Flags, Floats, Whole, check_scores, check_share
+from duokit.metrics.chance import lower_limit, share_interval
 from duokit.metrics.ranked import exact
 
 Target = Literal["accuracy", "ratio", "flops", "cost"]
@@ -247,10 +248,10 @@ def check_threshold(
         ValueError: Shapes, NaN, flags that are neither 0 nor 1, or a level outside.
     """
     scores, small, deferred = checked_answers(uncertainty, small_correct, deferred_correct)
-    n, tail = len(scores), (1 + _certainty(level)) / 2
+    n = len(scores)
     counts = np.array([(scores > threshold.value).sum(), 0])
     counts[1] = _joint(scores, small, deferred, np.array([threshold.value]))[0]
-    low, high = lower_limit(counts, n, tail), 1 - lower_limit(n - counts, n, tail)
+    low, high = share_interval(counts, n, level=_certainty(level))
     ratio, accuracy = counts / n
     sizes = threshold.flops
     flops = expected_flops(ratio, small=sizes[0], large=sizes[1]) if sizes else float("nan")
@@ -259,24 +260,6 @@ def check_threshold(
         float(ratio), float(low[0]), float(high[0]),
         float(accuracy), float(low[1]), float(high[1]), flops, met,
     )  # fmt: skip
-
-
-def lower_limit(right: ArrayLike, images: int, certainty: float) -> Floats:
-    """Return the one-sided Clopper-Pearson lower limit of a share.
-
-    The largest share of the population below which so many successes would have a probability of at
-    most 1 - certainty: the 1 - certainty quantile of Beta(right, images - right + 1), and 0 for 0.
-
-    Args:
-        right: (...) numbers of successes, 0 ... images.
-        images: n, 1 or more.
-        certainty: In (0, 1).
-
-    Source: Clopper and Pearson 1934.
-    """
-    count = np.asarray(right, dtype=np.float64)
-    found = beta.ppf(1 - certainty, np.maximum(count, 1), images - np.maximum(count, 1) + 1)
-    return np.where(count > 0, found, 0.0)
 
 
 def _by_share(scores: Floats, share: Fraction, certainty: float | None) -> Threshold:

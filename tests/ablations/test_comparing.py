@@ -1,11 +1,11 @@
-"""p-values and their corrections, against SciPy, slow loops and simulated luck."""
+"""p-values of paired differences, against SciPy, slow loops and simulated luck."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from duokit.ablations.comparing import corrected, paired_test, summary, verdicts
+from duokit.ablations.comparing import paired_test, summary, verdicts
 from duokit.metrics.scores import score
 from tests.fusion.duos import make_duo
 
@@ -76,38 +76,6 @@ def test_luck_alone_is_called_a_difference_about_once_in_twenty(metric):
     assert np.mean(found) >= 0.01
 
 
-def holm_by_hand(p):
-    found, largest = {}, 0.0
-    for rank, place in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        largest = max(largest, (len(p) - rank) * p[place])
-        found[place] = min(1.0, largest)
-    return [found[place] for place in range(len(p))]
-
-
-def test_corrections_within_each_metric():
-    random = np.random.default_rng(2)
-    table = pd.DataFrame(
-        {"metric": list("abab") * 5 + ["a"], "p_value": random.uniform(size=21) ** 3}
-    )
-    table.loc[4, "p_value"] = np.nan
-    found = corrected(table.sample(frac=1, random_state=0)).sort_index()
-    for metric in "ab":
-        mine = found[(found["metric"] == metric) & found["p_value"].notna()]
-        p = mine["p_value"].to_numpy()
-        np.testing.assert_allclose(mine["p_bh"], stats.false_discovery_control(p))
-        np.testing.assert_allclose(mine["p_holm"], holm_by_hand(p))
-        assert (mine["p_holm"] >= mine["p_bh"]).all()
-        assert (mine["p_bh"] >= mine["p_value"]).all()
-    assert np.isnan(found.loc[4, ["p_bh", "p_holm"]].to_numpy(float)).all()
-
-
-def test_all_rows_can_be_one_family():
-    table = pd.DataFrame({"metric": list("ab"), "p_value": [0.01, 0.04]})
-    found = corrected(table, by=())
-    assert found["p_holm"].tolist() == pytest.approx([0.02, 0.04])
-    assert corrected(table)["p_holm"].tolist() == [0.01, 0.04]
-
-
 def test_verdicts_and_their_counts():
     table = pd.DataFrame(
         {
@@ -124,9 +92,5 @@ def test_verdicts_and_their_counts():
 
 
 def test_errors_say_what_to_do():
-    with pytest.raises(ValueError, match="no column 'p_value'; give one that `pairs` returned"):
-        corrected(pd.DataFrame({"metric": ["a"]}))
-    with pytest.raises(ValueError, match=r"holds 1\.5; a p-value lies in \[0, 1\]"):
-        corrected(pd.DataFrame({"metric": ["a"], "p_value": [1.5]}))
     with pytest.raises(ValueError, match=r"alpha must lie in \(0, 1\), not 5"):
         verdicts(pd.DataFrame({"gain": [1.0], "p_bh": [0.1]}), alpha=5)
