@@ -8,6 +8,8 @@ import pytest
 
 from duokit.cli import zoo
 from duokit.logits import load
+from duokit.metrics.scores import score
+from duokit.models.tuning.run import load_run
 from duokit.models.tuning.zoo import read_zoo, trained
 
 pytest.importorskip("timm")
@@ -103,6 +105,44 @@ def test_a_method_trains_the_network_if_only_its_records_are_there(place):
     assert views.config["checkpoint_sha256"] == plain.config["checkpoint_sha256"]
 
 
+SECOND = """
+[[network]]
+data = "digits"
+model = "test_efficientnet"
+resolution = 32
+pretrained = "none"
+probe = false
+epochs = 1
+seeds = [0]
+keep = ["val"]
+second = [
+  { stage = "gatekeeper", alpha = [0.1, 0.9], lr = 1e-3, select = "last" },
+  { stage = "continued" },
+]
+"""
+
+
+def test_a_second_stage_goes_on_from_the_first(place, capsys):
+    (place / "zoo.toml").write_text(SECOND)
+    assert run(place, "--make") == 0
+    first = load_run(place / "runs" / "digits-test_efficientnet-32-scratch-0")
+    found = {
+        path.parent.name: load(path)
+        for path in (place / "artifacts" / "digits-second").glob("*/*.safetensors")
+    }
+    names = [
+        f"test_efficientnet-32-{what}-0" for what in ("continued", "gatekeeper0.1", "gatekeeper0.9")
+    ]
+    assert sorted(found) == names
+    assert {each.split for each in found.values()} == {"val"}
+    built = {each.config["settings"]["builds_on"] for each in found.values()}
+    assert built == {first.config["checkpoint_sha256"]}
+    sure = [score(found[name].logits, found[name].labels).uncertainty.mean() for name in names[1:]]
+    assert sure[0] > sure[1]  # a small alpha makes it less sure
+    assert run(place, "--make") == 0  # nothing is missing
+    assert "3 of 3 have their records" in capsys.readouterr().out
+
+
 def test_a_sweep_makes_the_best_run_and_both_soups(place, capsys):
     kinds = ("best-0", "greedy-0", "uniform-0")
     words = [word for kind in kinds for word in ("--only", kind)]
@@ -131,6 +171,8 @@ def test_minutes_are_measured_where_the_pictures_are(place, capsys):
 def test_folds_are_trained_one_by_one():
     wanted = read_zoo(Path(__file__).parents[2] / "book" / "zoo.toml")
     folds = [each for each in wanted if each.data == "elpv" and "lite2" in each.name]
+    second = [each for each in wanted if each.name.startswith("elpv-second/fold-4/")]
+    assert [each.settings.alpha for each in second] == [0.1, 0.3, 0.5, 0.7, 0.9, None]
     assert [each.settings.fold for each in folds] == [0, 1, 2, 3, 4]
     assert [each.folder for each in folds] == [f"elpv-finetuned/fold-{fold}" for fold in range(5)]
 

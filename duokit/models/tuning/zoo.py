@@ -47,9 +47,13 @@ class Wanted:
 
     @property
     def folder(self) -> str:
-        """Folder of all records on the same splits, DATA-finetuned or DATA-finetuned/fold-N."""
+        """Folder of all records of a kind on the same splits, DATA-finetuned or DATA-second.
+
+        With folds, one below it for each, such as DATA-finetuned/fold-0.
+        """
+        kind = "finetuned" if self.settings.stage == "plain" else "second"
         fold = "" if self.settings.fold is None else f"/fold-{self.settings.fold}"
-        return f"{self.data}-finetuned{fold}"
+        return f"{self.data}-{kind}{fold}"
 
     @property
     def name(self) -> str:

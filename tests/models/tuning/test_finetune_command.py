@@ -17,6 +17,7 @@ from duokit.logits import load, save
 from duokit.models import build, predict, preprocessing
 from duokit.models.pixels import decode
 from duokit.models.tuning.checkpoint import BEST, LAST
+from duokit.models.tuning.run import load_run
 from duokit.models.tuning.settings import from_dict
 from duokit.models.tuning.tuned import probe_head
 
@@ -95,11 +96,11 @@ def test_one_of_several_processes_writes(words, tmp_path, monkeypatch, capsys):
     assert not capsys.readouterr().out
 
 
-def test_a_setting_younger_than_the_record_counts_as_none(words, tmp_path):
+def test_a_setting_younger_than_the_record_has_its_default(words, tmp_path):
     run(*words)
     path = tmp_path / "out" / NAME / "test.safetensors"
     record = load(path)
-    settings = {k: v for k, v in record.config["settings"].items() if k != "fold"}
+    settings = {k: v for k, v in record.config["settings"].items() if k not in ("fold", "stage")}
     old = replace(record, config=record.config | {"settings": settings})
     save(old, path, overwrite=True)
     assert run(*words) == 0
@@ -122,6 +123,53 @@ def test_records_are_kept_and_others_refused(words, tmp_path, capsys):
     (tmp_path / "runs" / f"shapes-{NAME}" / LAST).stat()
     assert run(*words) == 0  # from the weights of the finished run
     assert path.is_file()
+
+
+def test_a_second_stage_needs_a_run_of_the_same_kind(words, tmp_path, capsys):
+    run(*words)
+    first = tmp_path / "runs" / f"shapes-{NAME}"
+    stage = [*words[1:], "--from", first, "--stage", "gatekeeper", "--alpha", "0.3"]
+    assert run(*stage, "--set", "epochs=1") == 0
+    name = "test_efficientnet-32-gatekeeper0.3-0"
+    record = load(tmp_path / "out" / name / "test.safetensors")
+    settings = record.config["settings"]
+    assert (settings["epochs"], settings["select"], settings["lr"]) == (1, "last", 0.001)
+    assert record.config["method"].endswith("random weights, then Gatekeeper with alpha 0.3")
+    assert " --from RUN " in record.config["command"]
+    assert "builds_on" not in record.config["command"]
+    with pytest.raises(ValueError, match="no run to build on"):
+        run(*words, "--stage", "continued", "--set", "seed=1")
+    with pytest.raises(ValueError, match="stage is plain, and a run"):
+        run(*words, "--from", first, "--set", "seed=1")
+    with pytest.raises(ValueError, match="is test_efficientnet at 32 px, the settings say"):
+        run(*words, "--from", first, "--stage", "continued", "--set", "resolution=40")
+    with pytest.raises(ValueError, match="other classes or splits"):
+        run(*stage, "--out", tmp_path / "other", "--set", "split_seed=1")
+
+
+def test_a_second_stage_starts_from_the_weights_of_the_first(words, tmp_path):
+    """With a learning rate of 0 and frozen statistics the logits stay what they were."""
+    run(*words)
+    first = tmp_path / "runs" / f"shapes-{NAME}"
+    run(*words[1:], "--from", first, "--stage", "continued", "--set", "lr=0",
+        "--set", "epochs=1", "--set", "batchnorm=frozen", "--set", "weight_decay=0")  # fmt: skip
+    before, after = (
+        load(tmp_path / "out" / name / "test.safetensors").logits
+        for name in (NAME, NAME.replace("scratch", "continued"))
+    )
+    assert (before == after).all()
+
+
+def test_a_small_student_learns_from_a_large_teacher(words, tmp_path):
+    run(*words)
+    teacher = tmp_path / "runs" / f"shapes-{NAME}"
+    student = ["--set", "model=test_resnet", "--set", "resolution=40", "--set", "probe=false"]
+    plain = ["--set", "pretrained=none", "--set", "epochs=1"]
+    run(*words[1:], "--from", teacher, "--stage", "distilled", *student, *plain)
+    record = load(tmp_path / "out" / "test_resnet-40-distilled-0" / "test.safetensors")
+    assert record.config["method"] == "trained from random weights, by a teacher"
+    wanted = load_run(teacher).config["checkpoint_sha256"]
+    assert record.config["settings"]["builds_on"] == wanted
 
 
 def test_settings_come_from_the_command_line_too(words, tmp_path):
