@@ -28,7 +28,9 @@ LAYERS: dict[str, set[str] | None] = {
     "plots": {"checks", "metrics", "fusion", "cascade"},
     "evaluation": {"checks", "logits", "fusion", "metrics"},
     "claims": {"checks", "published", "logits", "fusion", "metrics", "evaluation"},
-    "ablations": {"checks", "published", "logits", "fusion", "metrics", "evaluation"},
+    "ablations": {
+        *("checks", "published", "logits", "fusion", "metrics", "evaluation", "cascade"),
+    },
     "reproduction": {
         *("checks", "images", "logits", "fusion", "metrics", "evaluation", "published"),
     },
