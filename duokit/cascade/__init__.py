@@ -25,6 +25,7 @@ from duokit.cascade.gatekeeper import (
     gatekeeper_sequence_loss,
     sequence_score,
 )
+from duokit.cascade.intervals import Outcome, cascade_differences, cascade_intervals
 from duokit.cascade.thresholds import (
     GRID,
     Check,
@@ -49,6 +50,9 @@ __all__ = [
     "confidence_overlap",
     "defer_by_gain",
     "expected_flops",
+    "cascade_intervals",
+    "cascade_differences",
+    "Outcome",
     "threshold_for_accuracy",
     "threshold_for_ratio",
     "threshold_for_flops",

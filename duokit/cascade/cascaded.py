@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from duokit.cascade.deferral import DeferralCurve, deferral_curve
+from duokit.cascade.deferral import DeferralCurve
+from duokit.cascade.intervals import Outcome
 from duokit.checks import Array, check_labels, check_logits, check_members
 from duokit.fusion.combine import weighted
 from duokit.fusion.weights import WeightFit, fit_weights
@@ -152,14 +153,36 @@ class Cascade:
         Raises:
             ValueError: As `answers`.
         """
+        found = self.outcomes(large, small, labels)
+        return {name: outcome.curve for name, outcome in found.items()}
+
+    def outcomes(
+        self,
+        large: Array,
+        small: Array,
+        labels: Array | Sequence[int],
+        *,
+        flops: tuple[float, float] | None = None,
+    ) -> dict[str, Outcome]:
+        """Return who is right where, of "cascade" and "cascaded duo", for `cascade_intervals`.
+
+        Args:
+            large: (n, k) logits of the large model.
+            small: (n, k) of the small one, same images in the same order.
+            labels: (n,) integers 0 ... k - 1.
+            flops: FLOPs an image of the small and the large model, if budgets are asked about.
+
+        Raises:
+            ValueError: As `answers`.
+        """
         members = check_members([large, small])
         y = check_labels(labels, *members[0].shape).to(members[0].device)
         duo = check_logits(weighted(members, self.duo_deferred.weights))
         right = [(z.argmax(1) == y).cpu().numpy() for z in (*members, duo)]
         gate = gate_uncertainty(small, weight=self.gate_weight)
         return {
-            "cascade": deferral_curve(gate, right[1], right[0]),
-            "cascaded duo": deferral_curve(gate, right[1], right[2]),
+            "cascade": Outcome(gate, right[1], right[0], flops),
+            "cascaded duo": Outcome(gate, right[1], right[2], flops),
         }
 
 

@@ -10,15 +10,18 @@ is: the large model's, or that of the duo, which costs the same since both logit
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
 from duokit.checks import row_blocks
 from duokit.metrics.arrays import (
     ArrayLike,
     Flags,
     Floats,
+    Whole,
     as_array,
     check_confidence,
     check_correct,
@@ -43,7 +46,7 @@ class Line(NamedTuple):
     @property
     def area(self) -> float:
         """The area under the line, in [0, 1], exact, since the line is straight between corners."""
-        return _area(self.accuracy, self.ratio)
+        return float(_area(self.accuracy, self.ratio))
 
     def at(self, ratio: float) -> float:
         """Return the joint accuracy at a deferral ratio in [0, 1].
@@ -219,6 +222,35 @@ def confidence_overlap(
     """
     values = check_confidence(confidence)
     flags = check_correct(correct, len(values))
+    once = np.ones((1, len(values)))
+    return float(weighted_overlap(values, flags, once, bandwidth=bandwidth, points=points)[0])
+
+
+def weighted_overlap(
+    confidence: Floats,
+    correct: Flags,
+    counts: npt.NDArray[Any],
+    *,
+    bandwidth: float,
+    points: int,
+) -> Floats:
+    """Return (r,) s_o of samples in which image i appears counts[i] times.
+
+    A density is a sum over images, so that each kernel is computed once for all samples.
+
+    Args:
+        confidence: (n,) of the small model, in [0, 1].
+        correct: (n,) bool, True where it is right.
+        counts: (r, n) numbers, 0 or more.
+        bandwidth: As for `confidence_overlap`.
+        points: As for `confidence_overlap`.
+
+    Returns:
+        Numbers in [0, 1]; nan for a sample in which all are right or all are wrong.
+
+    Raises:
+        ValueError: A bandwidth that is not above 0 or is narrower than the grid.
+    """
     if int(points) != points or points < 2:
         raise ValueError(f"points must be a whole number, 2 or more, not {points}")
     if not bandwidth >= 2 / (points - 1):
@@ -226,10 +258,11 @@ def confidence_overlap(
             f"bandwidth is {bandwidth}; with {points} points it must be at least two steps, "
             f"{2 / (points - 1):.3g}: take a wider one or more points"
         )
-    if flags.all() or not flags.any():
-        return float("nan")
     grid = np.linspace(0, 1, points)
-    right, wrong = (_density(values[chosen], grid, bandwidth) for chosen in (flags, ~flags))
+    right, wrong = (
+        _densities(confidence, counts, np.flatnonzero(chosen), grid, bandwidth)
+        for chosen in (correct, ~correct)
+    )
     return _area(np.minimum(right, wrong), grid)
 
 
@@ -323,14 +356,20 @@ def _line(ratio: list[float], accuracy: list[float]) -> Line:
     return Line(np.maximum.accumulate(np.array(ratio, float)), np.array(accuracy, float))
 
 
-def _area(heights: Floats, at: Floats) -> float:
-    """Return the trapezoid area; np.trapezoid is not in NumPy 1."""
-    return float((np.diff(at) * (heights[1:] + heights[:-1])).sum() / 2)
+def _area(heights: Floats, at: Floats) -> Floats:
+    """Return (...) the trapezoid areas; np.trapezoid is not in NumPy 1."""
+    return np.asarray((np.diff(at) * (heights[..., 1:] + heights[..., :-1])).sum(-1) / 2)
 
 
-def _density(values: Floats, grid: Floats, bandwidth: float) -> Floats:
-    total = np.zeros(len(grid))
-    for rows in row_blocks(len(values), len(grid)):
-        away = (values[rows, None] - grid) / bandwidth
-        total += np.exp(-0.5 * away**2).sum(0)
-    return np.asarray(total / _area(total, grid))
+def _densities(
+    values: Floats, counts: npt.NDArray[Any], chosen: Whole, grid: Floats, bandwidth: float
+) -> Floats:
+    """Return (r, points) the densities of the chosen values, nan where none of them appears."""
+    total = torch.zeros(len(counts), len(grid), dtype=torch.float64)
+    for rows in row_blocks(len(chosen), len(grid)):
+        away = (values[chosen[rows], None] - grid) / bandwidth
+        kernels = torch.from_numpy(np.exp(-0.5 * away**2))
+        total += torch.from_numpy(counts[:, chosen[rows]].astype(np.float64)) @ kernels
+    found = total.numpy()
+    area = _area(found, grid)[:, None]
+    return np.asarray(found / np.where(area > 0, area, np.nan))

@@ -24,6 +24,7 @@ from duokit.models.baselines import (
 )
 from duokit.models.build import build, set_head, weights_tag
 from duokit.models.cost import Cost, cost, count
+from duokit.models.duo.cascaded import CascadedDuo
 from duokit.models.duo.export import export_onnx, export_torch
 from duokit.models.duo.member import Member
 from duokit.models.duo.module import AsymmetricDuo
@@ -102,6 +103,7 @@ __all__ = [
     "last_layer_laplace",
     "LastLayerLaplace",
     "AsymmetricDuo",
+    "CascadedDuo",
     "duo_from_runs",
     "Member",
     "Prediction",

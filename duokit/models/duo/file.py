@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the module imports this file
     from duokit.models.duo.module import AsymmetricDuo
 
 KIND = "AsymmetricDuo"
+CASCADED = "CascadedDuo"
 FORMAT = 1
 SUFFIX = ".safetensors"
 
@@ -34,11 +35,23 @@ def metadata(duo: AsymmetricDuo) -> dict[str, Any]:
     }
 
 
-def write_duo(duo: AsymmetricDuo, path: str | Path, *, overwrite: bool = False) -> Path:
+def write_duo(
+    duo: AsymmetricDuo,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    cascade: dict[str, float] | None = None,
+) -> Path:
     """Returns the path of the file that now holds the duo; what `AsymmetricDuo.save` does.
 
     Tensors are copied first: safetensors refuses those that share memory, as the tensors of one
     network used twice do.
+
+    Args:
+        duo: both networks and their weights.
+        path: as for `AsymmetricDuo.save`.
+        overwrite: whether an existing file may be replaced.
+        cascade: what a `CascadedDuo` holds besides; its file is no plain duo.
 
     Raises:
         FileExistsError, ValueError: as `AsymmetricDuo.save`.
@@ -56,6 +69,8 @@ def write_duo(duo: AsymmetricDuo, path: str | Path, *, overwrite: bool = False) 
         for name, values in duo.state_dict().items()
     }
     about = {"kind": KIND, "format": FORMAT} | metadata(duo)
+    if cascade is not None:
+        about |= {"kind": CASCADED, "cascade": cascade}
     about["sha256"] = _digest(about, tensors)
     raw = pack_tensors(tensors, metadata={"duokit": json.dumps(about)})
     return write_whole(path, raw, overwrite=overwrite)
@@ -67,7 +82,26 @@ def read_duo(path: Path, kind: type[AsymmetricDuo]) -> AsymmetricDuo:
     Raises:
         FileNotFoundError, ValueError: as `AsymmetricDuo.load`.
     """
-    about, tensors = _verified(path)
+    return _built(path, *_verified(path, KIND), kind)
+
+
+def read_cascade(path: Path, kind: type[AsymmetricDuo]) -> tuple[AsymmetricDuo, dict[str, Any]]:
+    """Returns the duo in the file of a cascaded duo, and what that holds besides.
+
+    Raises:
+        FileNotFoundError, ValueError: as `CascadedDuo.load`.
+    """
+    about, tensors = _verified(path, CASCADED)
+    return _built(path, about, tensors, kind), about["cascade"]
+
+
+def _built(
+    path: Path,
+    about: dict[str, Any],
+    tensors: dict[str, torch.Tensor],
+    kind: type[AsymmetricDuo],
+) -> AsymmetricDuo:
+    """Returns the duo that metadata and tensors describe; an error names the file."""
     try:
         large, small = (Member.from_dict(values) for values in about["members"])
         given = {name: about[name] for name in ("weights", "classes", "class_names")}
@@ -100,7 +134,7 @@ def with_suffix(path: str | Path, suffix: str) -> Path:
     return path
 
 
-def _verified(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def _verified(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Returns the metadata and the tensors in a file, both verified against the checksum in it."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
@@ -108,7 +142,9 @@ def _verified(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         with safe_open(path, framework="pt") as file:
             found = (file.metadata() or {}).get("duokit")
             about = json.loads(found) if found else None
-            if not isinstance(about, dict) or about.get("kind") != KIND:
+            if isinstance(about, dict) and {kind, about.get("kind")} == {KIND, CASCADED}:
+                raise ValueError(f"it holds a {about['kind']}: load it by {about['kind']}.load")
+            if not isinstance(about, dict) or about.get("kind") != kind:
                 raise ValueError("it is no duo (the weights of one network, or logits, perhaps)")
             if about.get("format") != FORMAT:
                 raise ValueError(f"its format is {about.get('format')}, not {FORMAT}")

@@ -23,7 +23,7 @@ from duokit.logits.validation import valid_class_names
 from duokit.models.duo.file import read_duo, write_duo
 from duokit.models.duo.member import Member
 from duokit.models.duo.pictures import Images, Prepared
-from duokit.models.duo.prediction import Prediction
+from duokit.models.duo.prediction import Prediction, check_finite
 from duokit.models.duo.streams import beside, may_run_beside, share_tensors
 from duokit.models.inference import layout
 
@@ -186,10 +186,7 @@ class AsymmetricDuo(nn.Module):
                 for inputs in tqdm(loader, desc="duo", unit="batch", disable=not progress)
             ]
         logits = np.concatenate(pieces)
-        wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-        if len(wrong):
-            name = prepared.ids[wrong[0]]
-            raise ValueError(f"the logits of picture {name} are not finite: did a member diverge?")
+        check_finite(logits, prepared.ids)
         return Prediction.of(logits, prepared.ids, self.class_names)
 
     def example_inputs(self, pictures: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -242,15 +239,27 @@ class AsymmetricDuo(nn.Module):
         sizes = ", ".join(f"{m.model} @ {m.preprocessing.resolution} px" for m in self.members)
         return f"{sizes}; weights={self.weights.tolist()}, classes={self.classes}"
 
-    def _part(self, place: int, outputs: torch.Tensor) -> torch.Tensor:
-        """Returns a member's logits times its weight, (n, k) float32."""
+    def checked(self, place: int, outputs: torch.Tensor) -> torch.Tensor:
+        """Returns a member's outputs as they are.
+
+        Args:
+            place: 0 for the large member, 1 for the small one.
+            outputs: what it gave.
+
+        Raises:
+            ValueError: another shape than (pictures, classes).
+        """
         if outputs.ndim != 2 or outputs.shape[1] != self.classes:
             raise ValueError(
                 f"the {ROLES[place]} member gives outputs of shape {tuple(outputs.shape)}; "
                 f"expected (pictures, {self.classes}): were both members built for the same "
                 "classes?"
             )
-        return self.weights[place] * outputs.float()
+        return outputs
+
+    def _part(self, place: int, outputs: torch.Tensor) -> torch.Tensor:
+        """Returns a member's logits times its weight, (n, k) float32."""
+        return self.weights[place] * self.checked(place, outputs).float()
 
     def _placed(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Returns each member's input on the device, and in the float type, of that member."""

@@ -56,3 +56,19 @@ class Prediction(NamedTuple):
         """Returns one row a picture, indexed by its id: the class answered and the confidence."""
         index = pd.Index(self.ids, name="picture")
         return pd.DataFrame({"class": self.names, "confidence": self.confidence}, index=index)
+
+
+def check_finite(logits: np.ndarray, ids: Sequence[str]) -> None:
+    """Returns nothing if all logits are numbers.
+
+    Args:
+        logits: (n, k).
+        ids: n names of the pictures.
+
+    Raises:
+        ValueError: NaN or infinity; the text names the first picture.
+    """
+    wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(wrong):
+        name = ids[wrong[0]]
+        raise ValueError(f"the logits of picture {name} are not finite: did a member diverge?")
