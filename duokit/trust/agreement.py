@@ -167,9 +167,11 @@ def divergences(large: Array, small: Array) -> tuple[Floats, Floats]:
     members = check_members([large, small])
     for rows in row_blocks(*members[0].shape):
         p, q = (torch.log_softmax(z[rows].double(), 1) for z in members)
-        middle = torch.logaddexp(p, q) - np.log(2)
-        kl = (p.exp() * (p - q)).sum(1)
-        js = (p.exp() * (p - middle) + q.exp() * (q - middle)).sum(1) / (2 * np.log(2))
+        gap, zero = p - q, torch.zeros((), dtype=p.dtype, device=p.device)
+        kl = (p.exp() * gap).sum(1)
+        # log(p / middle) = log 2 - log(1 + q / p), which is 0 for equals without any rounding
+        above, below = (np.log(2) - torch.logaddexp(zero, other) for other in (-gap, gap))
+        js = (p.exp() * above + q.exp() * below).sum(1) / (2 * np.log(2))
         parts.append(torch.stack([kl, js]).cpu())
     found = torch.cat(parts, 1).clamp(min=0).numpy()
     return found[0], np.minimum(found[1], 1)
