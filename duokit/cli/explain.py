@@ -133,12 +133,14 @@ def run(arguments: argparse.Namespace) -> int:
     asked = _asked(arguments)
     image_set, ids = _images(arguments, asked)
     device = pick_device(arguments.device)
-    base = base_pictures(image_set, ids, side=arguments.side, crop=asked.crop).to(device)
+    rows = image_set.rows(ids)
+    opened = (image_set.open(int(row)) for row in rows)
+    base = base_pictures(opened, side=arguments.side, crop=asked.crop).to(device)
     view = asked.view.to(device)
     with torch.inference_mode():
         pieces = [view(part.float() / 255).argmax(dim=1) for part in base.split(arguments.batch)]
     answers = torch.cat(pieces).cpu().numpy()
-    labels = image_set.labels[image_set.rows(ids)]
+    labels = image_set.labels[rows]
     question = {name: getattr(arguments, name) for name in ("output", "target")}
     baseline = _baseline(arguments.baseline)
     values = explain(

@@ -4,6 +4,7 @@ All have one form, `axes = plot(what, ax=None, *, options)`: they draw into the 
 new figure, and return the axes, so that a caption, a limit or a line can be added.
 """
 
+from .attribution import attribution_maps
 from .balance import gains_by_balance
 from .bands import bands
 from .confidence import confidence_histogram
@@ -21,6 +22,7 @@ from .trust import trust_shares
 
 __all__ = [
     "apply_style",
+    "attribution_maps",
     "bands",
     "nll_landscape",
     "reliability_diagram",

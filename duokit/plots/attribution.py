@@ -63,6 +63,8 @@ def attribution_maps(
     ax.set_yticks(np.arange(n) + (1 - GAP) / 2, names)
     ax.tick_params(length=0)
     ax.xaxis.tick_top()
+    ax.set_xlabel("orange: for the class, blue: against it")
+    ax.xaxis.set_label_position("bottom")
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
     return ax

@@ -2,7 +2,8 @@
 
 Equal accuracy is not enough. Here is asked whether both answer the same images alike
 (`agreement`, by group and by confidence), and whether their probabilities mean the same
-(`calibration_similarity`).
+(`calibration_similarity`), and whether they lean on the same parts of a picture or a text
+(`explain`, `alignment`).
 
 Source: Rai et al., arXiv 2508.13533, for the question and the two sides of trust; each function
 names its own.
@@ -15,6 +16,16 @@ from duokit.trust.agreement import (
     log_probs,
     per_image,
 )
+from duokit.trust.alignment import (
+    alignment,
+    alignment_difference,
+    chance_jaccard,
+    chance_levels,
+    jaccard,
+    spearman,
+    top_parts,
+)
+from duokit.trust.attribution import explain
 from duokit.trust.calibration import (
     calibration_similarity,
     own_weights,
@@ -23,6 +34,9 @@ from duokit.trust.calibration import (
 )
 from duokit.trust.changes import change_tests
 from duokit.trust.confidence import UsableRegion, ccrc, usable_region
+from duokit.trust.explainers import Explainer, attribute
+from duokit.trust.maps import AttributionMaps, duo_maps, load_maps, save_maps
+from duokit.trust.regions import View, base_pictures, grid_regions
 from duokit.trust.subgroups import (
     SkewSize,
     agreement_by_confidence,
@@ -30,20 +44,39 @@ from duokit.trust.subgroups import (
     cramers_v,
     skewsize,
 )
+from duokit.trust.text import Corpus, TextMaps, docstring_corpus, explain_texts
 from duokit.trust.without_labels import mano, nuclear_norm, relate
 
 __all__ = [
     "Agreement",
+    "AttributionMaps",
+    "Corpus",
+    "Explainer",
     "SkewSize",
+    "TextMaps",
     "UsableRegion",
+    "View",
     "agreement",
     "agreement_by_confidence",
     "agreement_by_group",
+    "alignment",
+    "alignment_difference",
+    "attribute",
+    "base_pictures",
     "calibration_similarity",
     "ccrc",
+    "chance_jaccard",
+    "chance_levels",
     "change_tests",
     "cramers_v",
     "divergences",
+    "docstring_corpus",
+    "duo_maps",
+    "explain",
+    "explain_texts",
+    "grid_regions",
+    "jaccard",
+    "load_maps",
     "log_probs",
     "mano",
     "nuclear_norm",
@@ -52,6 +85,9 @@ __all__ = [
     "published_measures",
     "relate",
     "reliability_bins",
+    "save_maps",
     "skewsize",
+    "spearman",
+    "top_parts",
     "usable_region",
 ]

@@ -6,15 +6,15 @@ resizes and normalises it for itself (`View`). So changing a region means the sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from duokit.images import ImageSet
 from duokit.models.duo.module import AsymmetricDuo
 from duokit.models.inference import layout
 from duokit.models.transforms import Preprocessing
@@ -118,24 +118,25 @@ def replacement(picture: torch.Tensor, baseline: str | float) -> torch.Tensor:
 
 
 def base_pictures(
-    image_set: ImageSet, ids: Sequence[str], *, side: int = SIDE, crop: float = 1.0
+    pictures: Iterable[Image.Image], *, side: int = SIDE, crop: float = 1.0
 ) -> torch.Tensor:
     """Returns (n, 3, side, side) bytes, the middle square of each picture, for all models alike.
 
     Args:
-        image_set: holds the pictures.
-        ids: which ones, in this order.
+        pictures: n in RGB, such as an image set's `open` gives them; one at a time is held.
         side: of the square in pixels; take one no smaller than any model's resolution.
         crop: share of the shorter side that the square keeps, in (0, 1]; the largest `crop_pct` of
             the models, so that no region lies where a model sees nothing.
 
     Raises:
-        ValueError: an id that the set does not hold, or numbers out of range.
+        ValueError: no pictures, or numbers out of range.
     """
     if side < 1 or not 0 < crop <= 1:
         raise ValueError(f"side is {side} and crop {crop}; expected 1 or more, and (0, 1]")
     cut = Preprocessing(side, crop, "bicubic", (0, 0, 0), (1, 1, 1)).crop()
-    found = [np.asarray(cut(image_set.open(int(row)))) for row in image_set.rows(ids)]
+    found = [np.array(cut(picture)) for picture in pictures]
+    if not found:
+        raise ValueError("there are no pictures: the list is empty")
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous()
 
 

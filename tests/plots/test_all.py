@@ -4,6 +4,7 @@ import io
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,6 +13,7 @@ from duokit.cascade.deferral import deferral_curve
 from duokit.metrics.calibration import reliability_curve
 from duokit.metrics.selective import risk_coverage_curve
 from duokit.plots import (
+    attribution_maps,
     bands,
     confidence_histogram,
     deferral_curves,
@@ -63,7 +65,11 @@ def plot(request, scores, landscape, fits, table):
     )
     shares = gains.assign(trust_small=[0.1, 0.6])
     spread = pd.DataFrame({"value": [1.0, 2], "low": [0.5, 1], "high": [2.0, 3]}, index=[50, 100])
+    draw = np.random.default_rng(0)
+    found = {name: draw.normal(size=(2, 9)) for name in ("large", "small", "duo")}
+    photos = draw.integers(0, 256, (2, 3, 12, 12), dtype=np.uint8)
     return {
+        "attribution_maps": lambda ax=None: attribution_maps(found, ax, pictures=photos),
         "bands": lambda ax=None: bands({"duo": spread}, ax, **WORDS),
         "confidence_histogram": lambda ax=None: confidence_histogram(
             scores["duo"], ax, ood=scores["small"].confidence
