@@ -207,6 +207,11 @@ def test_swaps_count_what_all_swaps_would():
     assert stuart_maxwell(large, small, swaps=20_000)[2] == pytest.approx(as_large / 64, abs=0.01)
 
 
+def test_no_number_of_swaps_proves_a_change():
+    large, small = np.zeros(40, dtype=int), np.ones(40, dtype=int)
+    assert stuart_maxwell(large, small, swaps=19)[2] == 1 / 20
+
+
 def test_pearsons_statistic_is_scipys(pair):
     large, small = (z.argmax(1) for z in pair[:2])
     table = np.stack([np.bincount(a, minlength=5) for a in (large, small)])
