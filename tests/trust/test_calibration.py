@@ -50,6 +50,15 @@ def test_published_measures_by_a_slow_loop(pair):
     assert other["mce"] == pytest.approx(max(slow_gaps(scores.confidence, scores.hit, 4)))
 
 
+def test_images_of_equal_confidence_may_stand_in_any_order(pair):
+    few = 4 * np.round(pair[0] / 4)  # many rows are alike
+    scores, back = (score(few[way], pair[2][way]) for way in (slice(None), slice(None, None, -1)))
+    found = published_measures(scores)
+    assert len(np.unique(scores.confidence)) < 100
+    assert found["ece"] == pytest.approx(ece_mass(scores.confidence, scores.hit, bins=10))
+    assert found.tolist() == pytest.approx(published_measures(back).tolist())
+
+
 def test_tempered_rows_are_the_raw_rows_of_scaled_logits(pair):
     large, small, labels = pair
     models = {"large": large, "small": small}
@@ -213,6 +222,8 @@ def test_the_certainty_holds_for_a_threshold_chosen_by_looking():
 def test_a_region_may_be_everything_or_nothing():
     every = usable_region(np.full(50, 0.4), np.ones(50), 0.5)
     assert (every.threshold, every.kept, every.accuracy) == (0, 1, 1)
+    edge = usable_region(np.repeat([0.3, 0.4], 50), np.repeat([0, 1], 50), 0.5, grid=(0.4, 0.5))
+    assert (edge.threshold, edge.kept) == (0.4, 0.5)  # the threshold itself is inside
     none = usable_region(np.full(50, 0.4), np.ones(50), 1.0)  # no sample proves certainty
     assert (none.threshold, none.kept) == (np.inf, 0)
     assert np.isnan(none.accuracy)
