@@ -12,7 +12,8 @@ from typing import Any
 
 # Modules of duokit.cli.
 COMMANDS = (
-    "run", "fit", "evaluate", "probe", "finetune", "sweep", "predict", "ensemble", "zoo", "records",
+    "run", "fit", "evaluate", "probe", "finetune", "sweep", "predict", "ensemble", "zoo",
+    "explain", "records",
     "data", "claims", "pairs", "import_official", "doctor",
 )  # fmt: skip
 
