@@ -125,6 +125,13 @@ def test_at_its_own_size_a_view_only_normalises(photos):
     assert torch.allclose(prepare(as_pictures(base), how, crop=0.8), expected, atol=1e-6)
 
 
+def test_sharp_edges_do_not_leave_the_range_of_colours():
+    edge = torch.zeros(1, 3, 40, 40)
+    edge[..., 20:] = 1
+    found = prepare(edge, Preprocessing(28, 1.0, "bicubic", HALF, HALF))
+    assert (found.min(), found.max()) == (-1, 1)
+
+
 class Sum(nn.Module):
     """Logits (n, 2) of two inputs of any size: mean red of the first, mean blue of the second."""
 

@@ -65,6 +65,17 @@ def test_every_classifier_is_asked_about_the_same_texts():
     assert len(asked["one"]) == 3 * 200
 
 
+def test_texts_of_one_length_are_shortened_in_ways_of_their_own():
+    lengths = []
+
+    def predict(texts):
+        lengths.append([len(words_of(text)) for text in texts])
+        return of_words(SLOPES)(texts)
+
+    explain_texts(predict, ["a b c d e", "f g h i j"], [1, 1], batch=200)
+    assert lengths[0] != lengths[1]
+
+
 def test_a_text_does_not_hang_on_the_others():
     options = {"explainer": Explainer("kernel_shap", samples=30), "seed": 5}
     model = of_words(SLOPES)
