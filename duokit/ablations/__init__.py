@@ -1,5 +1,12 @@
 """Ablations: what depends on which choice, asked of records and of the authors' tables."""
 
+from duokit.ablations.cascade_costs import (
+    cost_table,
+    matched_answers,
+    measure,
+    sidekick_table,
+)
+from duokit.ablations.cascades import CascadeRun, cascade_runs, gate_table
 from duokit.ablations.choices import (
     captured_by_budget,
     evaluate_choices,
@@ -7,6 +14,7 @@ from duokit.ablations.choices import (
     summarise_choices,
 )
 from duokit.ablations.comparing import paired_test, summary, verdicts
+from duokit.ablations.gatekeeper_claims import forms_needed, gatekeeper_findings
 from duokit.ablations.pairs import pairs
 from duokit.ablations.ranking import rank_changes, ranking_by_temperature, ranking_by_trust
 from duokit.ablations.recalibration import ORDERS, calibration_orders, refit_under_shift
@@ -58,4 +66,13 @@ __all__ = [
     "relation",
     "summary",
     "verdicts",
+    "CascadeRun",
+    "cascade_runs",
+    "gate_table",
+    "measure",
+    "cost_table",
+    "matched_answers",
+    "sidekick_table",
+    "forms_needed",
+    "gatekeeper_findings",
 ]

@@ -33,6 +33,7 @@ class Rival:
         kind: "one network", "two networks" or "more".
         note: What was chosen on val, if anything.
         ranks_only: Whether it only changes the order of the large model's answers.
+        runs: What is computed for an image, such as "tf_efficientnet_lite2-192", once a time.
     """
 
     scores: Scores
@@ -41,6 +42,7 @@ class Rival:
     kind: str
     note: str = ""
     ranks_only: bool = False
+    runs: tuple[str, ...] = ()
 
 
 def rivals(
@@ -49,6 +51,7 @@ def rivals(
     *,
     others: Mapping[str, tuple[Record, Record]] | None = None,
     groups: Mapping[str, tuple[Sequence[Record], Sequence[Record]]] | None = None,
+    runs: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
 ) -> dict[str, Rival]:
     """Return the duo and its rivals, all fitted on the same val images.
@@ -58,7 +61,8 @@ def rivals(
         test: The same on test.
         others: Name -> (val, test) records of single predictors, such as a bigger network, views of
             each picture, or a Laplace approximation; each at its own temperature.
-        groups: Name -> (val, test) records of three or more members, fitted as a duo is.
+        groups: Name -> (val, test) records of two or more members, fitted as a duo is.
+        runs: Name of one of `others` -> `Rival.runs`, where it is not its record's network once.
         seed: Of the folds where a strength is chosen by cross-validation.
 
     Returns:
@@ -72,44 +76,52 @@ def rivals(
         raise ValueError(f"{len(val)} and {len(test)} records given; expected large and sidekick")
     flops = [float(record.flops or np.nan) for record in val]
     both = sum(flops)
+    one, two = (_run(val[0]),), (_run(val[0]), _run(val[1]))
     duo = fit_duo(val)
     answers = duo.answers(test, modes=MODES)
     found = {
-        "large, as it is": Rival(answers["large_raw"], flops[0], 0, "one network"),
-        "large": Rival(answers["large"], flops[0], 1, "one network"),
+        "large, as it is": Rival(answers["large_raw"], flops[0], 0, "one network", runs=one),
+        "large": Rival(answers["large"], flops[0], 1, "one network", runs=one),
     }
     ranked, norm = max_logit_pnorm(val[0], test[0], answers["large"])
     found["large, MaxLogit-pNorm"] = Rival(
-        ranked, flops[0], 2, "one network", norm, ranks_only=True
+        ranked, flops[0], 2, "one network", norm, ranks_only=True, runs=one
     )
     scaled = vector_scaling(val, test, seed=seed)
     found["large, vector scaling"] = Rival(
         score(scaled.logits, test[0].labels), flops[0], scaled.parameters, "one network",
-        f"ridge {scaled.ridge:g}",
+        f"ridge {scaled.ridge:g}", runs=one,
     )  # fmt: skip
     for name, (one_val, one_test) in (others or {}).items():
         weight = fit_weights([one_val.logits], one_val.labels).weights[0]
         scores = score(np.float32(weight) * one_test.logits.astype(np.float32), one_test.labels)
-        found[name] = Rival(scores, float(one_val.flops or np.nan), 1, "one network")
-    found["duo"] = Rival(answers["duo"], both, 2, "two networks")
+        ran = tuple((runs or {}).get(name, (_run(one_val),)))
+        cost = float(one_val.flops or np.nan)
+        found[name] = Rival(scores, cost, 1, "one network", runs=ran)
+    found["duo"] = Rival(answers["duo"], both, 2, "two networks", runs=two)
     for name, title, fitted in (
         ("unweighted", "unweighted", 2),
         ("probability_average", "probability average", 2),
         ("most_confident", "most confident", 2),
     ):
-        found[title] = Rival(answers[name], both, fitted, "two networks")
+        found[title] = Rival(answers[name], both, fitted, "two networks", runs=two)
     for title, way in (("stacking", stacking), ("input-dependent weights", dynamic)):
         made = way(val, test, seed=seed)
         found[title] = Rival(
             score(made.logits, test[0].labels), both, made.parameters, "two networks",
-            f"ridge {made.ridge:g}",
+            f"ridge {made.ridge:g}", runs=two,
         )  # fmt: skip
     for name, (members_val, members_test) in (groups or {}).items():
         group = fit_duo(members_val)
         total = sum(float(record.flops or np.nan) for record in members_val)
         scores = score(group.logits(members_test), members_test[0].labels)
-        found[name] = Rival(scores, total, len(members_val), "more")
+        ran = tuple(_run(record) for record in members_val)
+        found[name] = Rival(scores, total, len(members_val), "more", runs=ran)
     return found
+
+
+def _run(record: Record) -> str:
+    return f"{record.model}-{record.resolution}"
 
 
 def max_logit_pnorm(val: Record, test: Record, scores: Scores) -> tuple[Scores, str]:
@@ -213,8 +225,7 @@ def cost_points(
         seed: Of the bootstrap.
 
     Returns:
-        Columns name, flops, value, low, high, kind ("duo" for the duo, else "member", as the plot
-        has looks for).
+        Columns name, flops, value, low, high and kind ("duo" for the duo).
     """
     rows = []
     for name, rival in found.items():

@@ -10,11 +10,13 @@ import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import nn
 
+from duokit.models.build import build
 from duokit.models.duo.module import AsymmetricDuo
 
 LEVELS = (0.05, 0.5, 0.95)
@@ -68,6 +70,41 @@ def duo_calls(duo: AsymmetricDuo, *, batch: int = 1) -> Calls:
         in_turn.concurrent = False
         calls["duo, in turn"] = (in_turn, inputs)
     return calls
+
+
+def network_seconds(
+    networks: Mapping[str, tuple[str, int]],
+    *,
+    classes: int,
+    layers: Mapping[str, Sequence[int]] | None = None,
+    batch: int = 8,
+    rounds: int = 5,
+) -> dict[str, float]:
+    """Returns the seconds an image takes in each network, measured in turns, on the CPU.
+
+    Weights are random, on which the time does not depend; convolutions have the channels last.
+
+    Args:
+        networks: name -> (network as for `build`, side of its pictures in pixels).
+        classes: outputs of each.
+        layers: name -> sizes of a chain of linear layers, inputs first, for what is done after a
+            network, such as (1280, 101) for one more head.
+        batch: pictures at a time.
+        rounds: as for `compare_speeds`.
+
+    Raises:
+        ValueError: as `build` and `compare_speeds`.
+    """
+    calls: dict[str, tuple[nn.Module, list[torch.Tensor]]] = {}
+    for name, (model, side) in networks.items():
+        net = build(model, classes=classes, pretrained=None, resolution=side)
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        calls[name] = (net, [torch.rand(batch, 3, side, side)])
+    for name, sizes in (layers or {}).items():
+        chain = nn.Sequential(*(nn.Linear(a, b) for a, b in pairwise(sizes)))
+        calls[name] = (chain, [torch.rand(batch, sizes[0])])
+    speeds = compare_speeds(calls, rounds=rounds, warmup=1, in_row=2)
+    return {name: 1 / speed.images_per_second for name, speed in speeds.items()}
 
 
 def compare_speeds(

@@ -1,6 +1,7 @@
 """What a prediction costs, and what it is worth: members and duos on one plane."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,13 @@ from duokit.metrics.table import METRICS
 
 from .style import MUTED, WIDTH, axes_or_new, looks, styled
 
-COLUMNS = ("name", "flops", "value", "low", "high", "kind")
-GIGA = 1e9
+COLUMNS = ("name", "value", "low", "high", "kind")
+# Column of the cost -> what one unit of the axis is, and the words at the axis.
+COSTS = {
+    "flops": (1e9, "billion multiply-adds for one image"),
+    "seconds": (1e-3, "milliseconds for one image"),
+}
+Cost = Literal["flops", "seconds"]
 # Where a name may stand, in points right of and above its point: rings of sixteen places, turned by
 # half a step outside the first so that no line to a name runs along an upright bar.
 PLACES = [
@@ -28,29 +34,35 @@ FAR = 3  # pixels covered that one point of distance is worth
 
 
 @styled
-def flops_tradeoff(table: pd.DataFrame, ax: Axes | None = None, *, metric: str) -> Axes:
-    """Return axes with a metric against the FLOPs of one image, one named point a predictor.
+def flops_tradeoff(
+    table: pd.DataFrame, ax: Axes | None = None, *, metric: str, cost: Cost = "flops"
+) -> Axes:
+    """Return axes with a metric against the cost of one image, one named point a predictor.
 
     FLOPs are multiply-adds at the resolution each predictor runs at, those of a duo the sum of its
     members', on a logarithmic axis. The upright bars are the intervals in the table.
 
     Args:
-        table: One row a predictor, with the columns name; flops (multiply-adds, > 0); value, low
-            and high of the metric (low and high nan for no bar); kind, such as "member" and "duo",
-            each drawn in its own look.
+        table: One row a predictor, with the columns name; flops (multiply-adds, > 0) or seconds;
+            value, low and high of the metric (low and high nan for no bar); kind, such as "member"
+            and "duo", each drawn in its own look.
         ax: Axes to draw in; default: a new figure.
         metric: Name in METRICS: its title stands at the axis, with the direction that is better.
+        cost: Column to draw along: "flops", or "seconds" measured on one machine.
 
     Raises:
         TypeError: Not a DataFrame, or ax is not an Axes.
-        ValueError: No row, a missing column, FLOPs that are not above 0, or an unknown metric.
+        ValueError: No row, a missing column, a cost that is not above 0, or an unknown metric or
+            cost.
     """
-    _check(table, metric)
+    _check(table, metric, cost)
+    unit, words = COSTS[cost]
+    table = table.assign(x=table[cost] / unit)
     ax = axes_or_new(ax, WIDTH, 4.4)
     kinds = looks(table["kind"].unique())
     for kind, look in kinds.items():
         rows = table[table["kind"] == kind]
-        x = rows["flops"] / GIGA
+        x = rows["x"]
         ax.vlines(x, rows["low"], rows["high"], color=look.colour, linewidth=1.4, alpha=0.6)
         ax.plot(
             x,
@@ -68,7 +80,7 @@ def flops_tradeoff(table: pd.DataFrame, ax: Axes | None = None, *, metric: str) 
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.set_xlabel("billion multiply-adds for one image")
+    ax.set_xlabel(words)
     ax.set_ylabel(f"{METRICS[metric].title} ({arrow} better)")
     if len(kinds) > 1:
         ax.legend(loc="best")
@@ -76,23 +88,27 @@ def flops_tradeoff(table: pd.DataFrame, ax: Axes | None = None, *, metric: str) 
     return ax
 
 
-def _check(table: pd.DataFrame, metric: str) -> None:
+def _check(table: pd.DataFrame, metric: str, cost: str) -> None:
     if not isinstance(table, pd.DataFrame):
         raise TypeError(f"table must be a pandas DataFrame, not {type(table).__name__}")
-    missing = [column for column in COLUMNS if column not in table.columns]
+    if cost not in COSTS:
+        raise ValueError(f"unknown cost {cost!r}: choose from {', '.join(COSTS)}")
+    columns = (COLUMNS[0], cost, *COLUMNS[1:])
+    missing = [column for column in columns if column not in table.columns]
     if missing or table.empty:
         raise ValueError(
-            f"table must have rows and the columns {', '.join(COLUMNS)}; "
+            f"table must have rows and the columns {', '.join(columns)}; "
             + (f"missing: {', '.join(missing)}" if missing else "it is empty")
         )
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}: choose from {', '.join(METRICS)}")
-    wrong = table[~(table["flops"] > 0)]
+    wrong = table[~(table[cost] > 0)]
     if len(wrong):
-        name, flops = wrong.iloc[0][["name", "flops"]]
-        raise ValueError(
-            f"{name!r} has {flops} FLOPs: count them (duokit.models.cost) or leave it out"
+        name, value = wrong.iloc[0][["name", cost]]
+        what = (
+            "FLOPs: count them (duokit.models.cost)" if cost == "flops" else "seconds: measure it"
         )
+        raise ValueError(f"{name!r} has {value} {what} or leave it out")
 
 
 def _names(ax: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> None:
@@ -101,14 +117,13 @@ def _names(ax: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> None:
     figure.draw_without_rendering()  # settles the layout: before, no place in pixels is known
     pixels = figure.dpi / 72
     frame = ax.get_window_extent()
-    points = table.assign(x=table["flops"] / GIGA)
-    taken = [_box(ax, x, y, y, 10 * pixels) for x, y in points[["x", "value"]].to_numpy()]
-    bars = points[["x", "low", "high"]].dropna().to_numpy()
+    taken = [_box(ax, x, y, y, 10 * pixels) for x, y in table[["x", "value"]].to_numpy()]
+    bars = table[["x", "low", "high"]].dropna().to_numpy()
     taken += [_box(ax, x, low, high, 2 * pixels) for x, low, high in bars]
     legend = ax.get_legend()
     if legend is not None:
         taken.append(legend.get_window_extent())
-    longest_first = points.sort_values("name", key=lambda names: -names.str.len(), kind="stable")
+    longest_first = table.sort_values("name", key=lambda names: -names.str.len(), kind="stable")
     for name, x, y, kind in longest_first[["name", "x", "value", "kind"]].itertuples(index=False):
         label = ax.annotate(name, (x, y), (0, 0), textcoords="offset points", size=10.5, zorder=4)
         label.set_color(colours[kind])

@@ -43,6 +43,20 @@ def held():
     return made(800, 1)
 
 
+def test_a_rival_says_what_it_runs(val, held):
+    others = {"views": (val[0], held[0]), "alone": (val[1], held[1])}
+    groups = {"both": (val, held)}
+    twice = ("large-32", "large-32")
+    found = rivals(val, held, others=others, groups=groups, runs={"views": twice})
+    one, two = f"large-{val[0].resolution}", f"small-{val[1].resolution}"
+    assert found["views"].runs == twice
+    assert found["alone"].runs == (two,)
+    for name in ("large", "large, as it is", "large, vector scaling", "large, MaxLogit-pNorm"):
+        assert found[name].runs == (one,)
+    for name in ("duo", "unweighted", "stacking", "input-dependent weights", "both"):
+        assert found[name].runs == (one, two)
+
+
 def nll(logits, record):
     return float(score(logits, record.labels).nll.mean())
 

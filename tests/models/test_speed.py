@@ -8,7 +8,7 @@ import torch
 import duokit.models.speed as module
 from duokit.models.duo.member import Member
 from duokit.models.duo.module import AsymmetricDuo
-from duokit.models.speed import compare_speeds, duo_calls
+from duokit.models.speed import compare_speeds, duo_calls, network_seconds
 from duokit.models.transforms import Preprocessing
 
 
@@ -162,3 +162,29 @@ def test_the_wait_on_a_gpu_is_real():
         values @ values
     module._wait(values.device)
     assert torch.cuda.current_stream(values.device).query()
+
+
+def test_seconds_of_networks_are_those_of_compare_speeds(monkeypatch):
+    """It builds what it names, shows it pictures of that size, and gives 1 / images a second."""
+    real, seen = module.compare_speeds, {}
+
+    def spy(calls, **options):
+        seen.update(
+            {name: [tuple(each.shape) for each in given] for name, (_, given) in calls.items()}
+        )
+        with torch.inference_mode():
+            assert {calls[name][0].eval()(*calls[name][1]).shape[1] for name in ("a", "b")} == {5}
+            assert calls["head"][0](*calls["head"][1]).shape == (3, 7)
+        found = real(calls, **options)
+        seen["speeds"] = found
+        return found
+
+    monkeypatch.setattr(module, "compare_speeds", spy)
+    found = network_seconds(
+        {"a": ("test_resnet", 32), "b": ("test_efficientnet", 40)}, classes=5,
+        layers={"head": (8, 6, 7)}, batch=3, rounds=1,
+    )  # fmt: skip
+    assert seen["a"] == [(3, 3, 32, 32)]
+    assert seen["b"] == [(3, 3, 40, 40)]
+    assert seen["head"] == [(3, 8)]
+    assert found == {n: 1 / each.images_per_second for n, each in seen["speeds"].items()}

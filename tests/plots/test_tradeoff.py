@@ -31,6 +31,22 @@ def test_points_stand_at_billions_of_flops(table):
     np.testing.assert_allclose(duo.get_xydata(), [[0.6, 0.93], [0.62, 0.93]])
 
 
+def test_seconds_may_stand_in_place_of_flops(table):
+    timed = table.drop(columns="flops").assign(seconds=[0.002, 0.01, 0.012, 0.013])
+    ax = flops_tradeoff(timed, metric="accuracy", cost="seconds")
+    member, duo = ax.lines
+    np.testing.assert_allclose(member.get_xdata(), [2, 10])
+    np.testing.assert_allclose(duo.get_xdata(), [12, 13])
+    assert "milliseconds" in ax.get_xlabel()
+    assert names(ax)["large"].xy == pytest.approx((10, 0.9))
+    with pytest.raises(ValueError, match="missing: seconds"):
+        flops_tradeoff(table, metric="accuracy", cost="seconds")
+    with pytest.raises(ValueError, match=r"'large' has 0\.0 seconds: measure"):
+        flops_tradeoff(timed.replace({"seconds": {0.01: 0}}), metric="accuracy", cost="seconds")
+    with pytest.raises(ValueError, match="unknown cost 'money'"):
+        flops_tradeoff(timed, metric="accuracy", cost="money")
+
+
 def test_kinds_have_their_looks_and_a_legend(table):
     ax = flops_tradeoff(table, metric="accuracy")
     assert [line.get_color() for line in ax.lines] == [ROLES["member"].colour, ROLES["duo"].colour]
