@@ -13,7 +13,7 @@ from duokit.ablations.cascade_costs import Measured
 from duokit.ablations.cascades import ALPHAS, CONTINUED, TEMPERATURE, UNTUNED
 
 
-class Claim(NamedTuple):
+class Stated(NamedTuple):
     """One claim, as a difference and the sign it should have.
 
     Attributes:
@@ -32,26 +32,26 @@ class Claim(NamedTuple):
 
 
 CLAIMS = {
-    "alpha and overlap": Claim("a lower alpha has a smaller overlap", "s_o", -1, None, "paper"),
-    "alpha and deferral": Claim("a lower alpha has a larger s_d", "s_d", 1, None, "paper"),
-    "alpha and accuracy": Claim(
+    "alpha and overlap": Stated("a lower alpha has a smaller overlap", "s_o", -1, None, "paper"),
+    "alpha and deferral": Stated("a lower alpha has a larger s_d", "s_d", 1, None, "paper"),
+    "alpha and accuracy": Stated(
         "a lower alpha costs the small model accuracy", "small", -1, None, "paper"
     ),
-    "overlap": Claim("tuned, the overlap is smaller", "s_o", -1, UNTUNED, "paper"),
-    "deferral": Claim("tuned, s_d is larger", "s_d", 1, UNTUNED, "paper"),
-    "accuracy": Claim("tuned, the small model is less accurate", "small", -1, UNTUNED, "paper"),
-    "joint answers": Claim(
+    "overlap": Stated("tuned, the overlap is smaller", "s_o", -1, UNTUNED, "paper"),
+    "deferral": Stated("tuned, s_d is larger", "s_d", 1, UNTUNED, "paper"),
+    "accuracy": Stated("tuned, the small model is less accurate", "small", -1, UNTUNED, "paper"),
+    "joint answers": Stated(
         "tuned, the cascade answers more images rightly, over all ratios",
         "area", 1, UNTUNED, "ours",
     ),
-    "not just training": Claim(
+    "not just training": Stated(
         "s_d is larger than after as many epochs of plain training", "s_d", 1, CONTINUED, "ours"
     ),
-    "not just training, joint": Claim(
+    "not just training, joint": Stated(
         "the area is larger than after as many epochs of plain training",
         "area", 1, CONTINUED, "ours",
     ),
-    "not just a temperature": Claim(
+    "not just a temperature": Stated(
         "s_d is larger than with the untuned model's temperature",
         "s_d", 1, UNTUNED + TEMPERATURE, "ours",
     ),
