@@ -39,12 +39,12 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--alpha", type=float, metavar="A",
         help="of the Gatekeeper loss, above 0 and below 1: smaller gives up more accuracy for a "
-        "clearer confidence",
+        "clearer confidence (default: none)",
     )  # fmt: skip
     parser.add_argument(
         "--from", dest="builds_on", type=Path, metavar="RUN",
-        help="folder of a finished run (in --runs); its settings are the default, but for select, "
-        "which is last with gatekeeper",
+        help="folder of a finished run, whose settings count but for those that are given, and "
+        "for select, which is last with gatekeeper (default: none)",
     )  # fmt: skip
     add_options(parser)
     add_curves(parser)
