@@ -194,9 +194,7 @@ class Counted:
         self.metrics = list(metrics)
         self.ratios = [_ratio(budget, outcome.flops) for budget in budgets]
         self.names = [*metrics, *(f"accuracy@{budget:g}" for budget in budgets)]
-        self.order = np.argsort(
-            -scores, kind="stable"
-        )  # most uncertain first, as they are deferred
+        self.order = np.argsort(-scores, kind="stable")  # most uncertain first
         self.ends = group_ends(scores[self.order])
         right, other = small[self.order], deferred[self.order]
         self.right = right.astype(np.float64)

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from duokit.cascade.cascaded import fit_cascade, gate_uncertainty
 from duokit.cascade.thresholds import threshold_for_ratio
-from duokit.models import cost, predict
+from duokit.models import Preprocessing, cost, predict
 from duokit.models.duo.cascaded import CascadedDuo
 from duokit.models.duo.module import AsymmetricDuo
 
@@ -126,12 +126,24 @@ def test_the_large_network_runs_on_deferred_pictures_alone(means, stripes, input
 
 def test_only_deferred_pictures_are_prepared_for_the_large_network(means, stripes, monkeypatch):
     gated = CascadedDuo.of(means, fitted(means, stripes))
-    opened, kind = [], type(stripes)
-    real = kind.open
-    monkeypatch.setattr(kind, "open", lambda self, row: opened.append(row) or real(self, row))
-    found = gated.predict(stripes, rows=[50, 3, 60, 3])
-    expected = [50, 3, 60, 3, *np.array([50, 3, 60, 3])[found.deferred]]
-    assert opened == expected
+    opened, prepared, kind, real = [], [], type(stripes), Preprocessing.transform
+
+    def counting(self):
+        step = real(self)
+        return lambda picture: (prepared.append(self.resolution), step(picture))[1]
+
+    def counted(self, row, of=kind.open):
+        opened.append(row)
+        return of(self, row)
+
+    monkeypatch.setattr(kind, "open", counted)
+    monkeypatch.setattr(Preprocessing, "transform", counting)
+    rows = [50, 3, 60, 3]
+    found = gated.predict(stripes, rows=rows)
+    again = np.array(rows)[found.deferred].tolist()
+    assert 0 < len(again) < 4
+    assert opened == rows + again
+    assert prepared == [24] * 4 + [32] * len(again)
 
 
 @pytest.mark.parametrize(("threshold", "ratio"), [(-math.inf, 1.0), (math.inf, 0.0)])
@@ -167,6 +179,9 @@ def test_the_duo_given_stays_as_it_is_and_half_rounds_no_weight(means, stripes):
     before = means.weights.tolist()
     gated = CascadedDuo(means, threshold=0.1, kept=0.3, weights=[0.3, 0.7])
     assert gated.duo.large is means.large
+    assert gated.duo.concurrent is means.concurrent is True
+    means.concurrent = False
+    assert not CascadedDuo(means, threshold=0.1).duo.concurrent
     assert means.weights.tolist() == before
     gated.to(torch.bfloat16)
     assert gated.duo.weights.tolist() == pytest.approx([0.3, 0.7], rel=1e-7)
