@@ -6,6 +6,7 @@ from duokit.ablations.cascade_costs import (
     measure,
     sidekick_table,
 )
+from duokit.ablations.cascade_targets import target_table
 from duokit.ablations.cascades import CascadeRun, cascade_runs, gate_table
 from duokit.ablations.choices import (
     captured_by_budget,
@@ -73,6 +74,7 @@ __all__ = [
     "cost_table",
     "matched_answers",
     "sidekick_table",
+    "target_table",
     "forms_needed",
     "gatekeeper_findings",
 ]

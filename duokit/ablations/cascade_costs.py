@@ -50,7 +50,8 @@ class Measured:
 
         Returns:
             Index metric; columns value and baseline (means over runs), difference, low, high,
-            t_low, t_high (nan for one run), runs, wins (share above 0).
+            t_low, t_high (nan for one run, or where a run has no number), runs, wins (share above
+            0).
 
         Raises:
             ValueError: A form that was not measured.
@@ -65,11 +66,11 @@ class Measured:
             table[column] = self.own[form].mean(0)
         table["difference"] = apart.mean(0)
         table["low"], table["high"] = interval_ends(drawn, level)
-        defined = [np.isfinite(column).all() for column in apart.T]
-        over = pd.DataFrame(
-            [over_runs(c, level=level) if d else {} for c, d in zip(apart.T, defined, strict=True)],
-            index=table.index, columns=["low", "high", "runs", "wins"],
-        )  # fmt: skip
+        columns = ["low", "high", "runs", "wins"]
+        over = pd.DataFrame(np.nan, table.index, columns)  # stays nan where a run has no number
+        for name, values in zip(self.names, apart.T, strict=True):
+            if np.isfinite(values).all():
+                over.loc[name] = over_runs(values, level=level)[columns]
         return table.join(over.rename(columns={"low": "t_low", "high": "t_high"}))
 
 

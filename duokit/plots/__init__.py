@@ -8,6 +8,7 @@ from .attribution import attribution_maps
 from .balance import gains_by_balance
 from .bands import bands
 from .confidence import confidence_histogram
+from .costs import cost_curves
 from .deferral import deferral_curves
 from .forest import forest
 from .improvement import improvements
@@ -30,6 +31,7 @@ __all__ = [
     "confidence_histogram",
     "improvements",
     "deferral_curves",
+    "cost_curves",
     "forest",
     "flops_tradeoff",
     "gains_by_balance",

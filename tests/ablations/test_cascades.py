@@ -16,6 +16,7 @@ from duokit.ablations.cascade_costs import (
     measure,
     sidekick_table,
 )
+from duokit.ablations.cascade_targets import target_table
 from duokit.ablations.cascades import ANSWERS, CascadeRun, Place, cascade_runs, gate_table
 from duokit.ablations.gatekeeper_claims import CLAIMS, forms_needed, gatekeeper_findings
 from duokit.cascade.deferral import confidence_overlap, deferral_performance
@@ -267,6 +268,14 @@ def test_runs_that_share_images_are_drawn_together_and_folds_apart(runs):
     assert 0.55 < narrower < 0.9  # 1 / sqrt(2), of other images
 
 
+def test_a_run_without_a_number_leaves_the_mean_over_runs_undefined(runs):
+    swapped = CascadeRun(runs[0].small["untuned"], {**runs[0].small, "untuned": runs[0].large})
+    some = {0: runs[0], 1: swapped}  # here s_d has nothing to divide by
+    found = measure(some, PAIR, metrics=["s_d", "area"], resamples=5).compare(*PAIR)
+    assert found.loc["s_d", ["difference", "t_low", "runs"]].isna().all()
+    assert found.loc["area", "runs"] == 2
+
+
 def test_what_is_not_measured_is_refused(runs):
     measured = measure(runs, PAIR, metrics=["area"], resamples=2)
     with pytest.raises(ValueError, match="was not measured"):
@@ -356,6 +365,40 @@ def test_the_baseline_need_not_be_shown(runs):
     gap = both.loc["untuned", "nll"] - both.loc["continued", "nll"]
     assert found["nll_difference"].to_numpy() == pytest.approx(gap.to_numpy())
     assert len(found) == 3
+
+
+# ----------------------------------------------------------------------------------------- targets
+
+
+def test_targets_are_kept_on_val_and_counted_on_test(runs):
+    asked = {"accuracy": 0.05, "flops": 0.5, "ratio": 0.3}
+    found = target_table(runs, asked, answer="cascade", parts=("val", "test"))
+    assert len(found) == 2 * 3 * 2 * 3
+    val = found[(found["part"] == "val") & found["promised"]]
+    assert val["kept"].all()
+    rows = found[(found["run"] == 2) & (found["part"] == "test")]
+    outcome = runs[2].outcomes("untuned")["cascade"]
+    large = np.mean(right(runs[2].large["val"]))
+    for row in rows.itertuples():
+        falling = [*np.sort(outcome.uncertainty)[::-1], -1]
+        passed = outcome.uncertainty > falling[round(row.ratio * (N - VAL))]
+        joint = np.where(passed, outcome.deferred_correct, outcome.small_correct).mean()
+        assert passed.mean() == pytest.approx(row.ratio)
+        assert joint == row.accuracy
+        held = {
+            "accuracy": joint >= large - 0.05,
+            "flops": 0.1 + row.ratio <= 0.5 + 1e-9,
+            "ratio": row.ratio <= 0.3,
+        }
+        assert row.kept == held[row.target]
+    certain = rows[(rows["target"] == "ratio") & (rows["certainty"] == 0.95)]
+    plain = rows[(rows["target"] == "ratio") & rows["certainty"].isna()]
+    assert certain["ratio"].item() < plain["ratio"].item()
+
+
+def test_an_unknown_target_is_refused(runs):
+    with pytest.raises(ValueError, match="target is 'coverage'; expected accuracy, flops or ratio"):
+        target_table(runs, {"coverage": 0.5})
 
 
 # ------------------------------------------------------------------------------------------ claims

@@ -16,6 +16,7 @@ from duokit.plots import (
     attribution_maps,
     bands,
     confidence_histogram,
+    cost_curves,
     deferral_curves,
     flops_tradeoff,
     forest,
@@ -68,12 +69,17 @@ def plot(request, scores, landscape, fits, table):
     draw = np.random.default_rng(0)
     found = {name: draw.normal(size=(2, 9)) for name in ("large", "small", "duo")}
     photos = draw.integers(0, 256, (2, 3, 12, 12), dtype=np.uint8)
+    budgets = pd.MultiIndex.from_product(
+        [[0.5, 1.0], ["small", "cascade"]], names=["budget", "answer"]
+    )
+    ways = pd.DataFrame({"accuracy": [0.8, 0.85, 0.8, 0.9]}, budgets)
     return {
         "attribution_maps": lambda ax=None: attribution_maps(found, ax, pictures=photos),
         "bands": lambda ax=None: bands({"duo": spread}, ax, **WORDS),
         "confidence_histogram": lambda ax=None: confidence_histogram(
             scores["duo"], ax, ood=scores["small"].confidence
         ),
+        "cost_curves": lambda ax=None: cost_curves(ways, ax),
         "deferral_curves": lambda ax=None: deferral_curves(
             deferral, ax, lines=["oracle", "random"]
         ),
