@@ -50,7 +50,7 @@ def target_table(
     rows = []
     for run, each in runs.items():
         val = each.outcomes(variant, "val")
-        level = float(np.mean(val["large"].small_correct))
+        level = float(np.asarray(val["large"].small_correct).mean())
         for target, asked in targets.items():
             for certainty in certainties:
                 wanted = level - asked if target == "accuracy" else asked

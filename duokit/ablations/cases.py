@@ -63,7 +63,8 @@ def live_rivals(artifacts: str | Path, *, seed: int = 0) -> dict[str, dict[str, 
         name: _single(probes, f"tf_efficientnet_{name}")
         for name in ("lite2-200", "lite1-240", "lite2-260")
     }
-    runs = {"large, two views": (LITE2, LITE2), "large, 192 + 72 px": (LITE2, TINY)}
+    runs: dict[str, tuple[str, ...]] = {"large, two views": (LITE2, LITE2)}
+    runs["large, 192 + 72 px"] = (LITE2, TINY)
     runs |= {"large, MC dropout": (LITE2, HEADS), "large, Laplace": (LITE2, VARIANCES)}
     runs |= {f"small, ensemble of {n}": (LITE0,) * n for n in range(2, len(small) + 1)}
     trio = {"large + 2": _both(probes, [LITE2, LITE0, "tf_efficientnet_lite0-64"])}

@@ -69,4 +69,4 @@ def _lines(table: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
             f"cost_table returns it; it has {list(table.index.names)} and {list(table.columns)}"
         )
     answers = dict.fromkeys(table.index.get_level_values("answer"))
-    return {name: table.xs(name, level="answer").sort_index() for name in answers}
+    return {name: pd.DataFrame(table.xs(name, level="answer")).sort_index() for name in answers}
