@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 ENVIRONMENTS = {"environment.yml": [f"-e .[{pins.EXTRAS}]"], "binder/environment.yml": []}
-MEGABYTES = 80
+MEGABYTES = 100
 
 
 def text(name: str) -> str:
