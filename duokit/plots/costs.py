@@ -55,7 +55,7 @@ def cost_curves(
     ax.set(xlabel="mean FLOPs an image (large model = 1)", ylabel="accuracy (%)")
     ax.yaxis.set_major_formatter(percent)
     ax.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
-    ax.legend(loc="lower right")
+    ax.legend(loc="best")
     return ax
 
 
@@ -68,5 +68,6 @@ def _lines(table: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
             "table must have rows, the index (budget, answer) and a column accuracy, as "
             f"cost_table returns it; it has {list(table.index.names)} and {list(table.columns)}"
         )
-    answers = dict.fromkeys(table.index.get_level_values("answer"))
+    there = dict.fromkeys(table.index.get_level_values("answer"))
+    answers = sorted(there, key=lambda name: name not in ALONE)  # the points first
     return {name: pd.DataFrame(table.xs(name, level="answer")).sort_index() for name in answers}
