@@ -70,14 +70,14 @@ def commands():
 
 COMMANDS = (
     "run", "fit", "evaluate", "finetune", "sweep", "soup", "predict", "ensemble", "zoo", "list",
-    "explain", "data", "import-official", "doctor",
+    "compress", "explain", "data", "import-official", "doctor",
 )  # fmt: skip
 
 
 def test_every_command_is_there():
     training = {"probe", "finetune", "sweep", "soup", "predict", "ensemble", "zoo"}
     rest = {"run", "fit", "evaluate", "list", "data", "import-official", "doctor"}
-    rest |= {"claims", "pairs", "explain"}
+    rest |= {"claims", "pairs", "compress", "explain"}
     assert set(commands()) == training | rest
 
 

@@ -1,0 +1,127 @@
+"""`duokit compress`: the logits of smaller versions of a fine-tuned network."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from duokit.cli.finetune import add_options, found_records, run_folder
+from duokit.cli.probe import report
+from duokit.images import NAMES, load
+
+if TYPE_CHECKING:
+    from duokit.models.compress.compressed import Compression
+
+WAYS = ("int8_dynamic", "int8_static", "pruned", "resolution")
+NUMBERS = ("sparsity", "epochs", "lr", "pixels", "images", "seed")
+
+
+def register(subparsers: Any) -> None:
+    """Adds the command to the parser of `duokit`."""
+    parser = subparsers.add_parser(
+        "compress",
+        help="make logits: a fine-tuned network in int8, pruned, or shown smaller pictures",
+        description="Takes the folder of a run of `duokit finetune` that came to its end and "
+        "writes OUT/MODEL-PIXELS-HOW-SEED/PART.safetensors. int8 needs the extra export and runs "
+        "on the CPU. What is fine-tuned after pruning becomes a run of its own in --runs, and goes "
+        "on if stopped. FLOPs in a record are those of dense arithmetic; its config says how many "
+        "bytes a file takes, and how many multiply-adds pruning leaves. Records that exist are "
+        "kept, never replaced.",
+    )
+    parser.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument("--data", required=True, choices=NAMES, help="the run's data set")
+    parser.add_argument(
+        "--root", type=Path, help="folder or archive with its pictures (default: the usual places)"
+    )
+    parser.add_argument(
+        "--download", action="store_true", help="fetch pictures if not found (default: no)"
+    )
+    parser.add_argument(
+        "--how", required=True, choices=WAYS,
+        help="int8 with the activations' ranges from each batch, or from training pictures; "
+        "small weights set to zero; smaller pictures",
+    )  # fmt: skip
+    parser.add_argument("--sparsity", type=float, help="pruned: share of zeros (default: none)")
+    parser.add_argument("--epochs", type=int, help="pruned: of fine-tuning afterwards (default: 0)")
+    parser.add_argument("--lr", type=float, help="pruned: its learning rate (default: 1e-4)")
+    parser.add_argument(
+        "--pixels", type=int, help="resolution: side of the pictures (default: none)"
+    )
+    parser.add_argument(
+        "--images", type=int, help="int8_static: training pictures to calibrate (default: 128)"
+    )
+    parser.add_argument("--seed", type=int, help="int8_static: of their choice (default: 0)")
+    parser.add_argument("--parts", help="such as val,test (default: all but train)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the records")
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Returns 0 after writing the records that were missing and printing what they hold."""
+    from duokit.logits import save
+    from duokit.models.compress.compressed import compressed
+    from duokit.models.tuning.predict import check_parts, predict_records
+    from duokit.models.tuning.run import load_run
+
+    how = _compression(arguments)
+    first = load_run(arguments.folder)
+    image_set = load(arguments.data, arguments.root, download=arguments.download)
+    parts = [part for part in first.splits.parts if part != "train"]
+    parts = arguments.parts.split(",") if arguments.parts else parts
+    check_parts(first, image_set, first.splits, parts)
+    pixels = how.pixels if how.how == "resolution" else first.preprocessing.resolution
+    settings = first.settings.replace(resolution=pixels)
+    name = settings.folder(how.name)
+    paths = {part: arguments.out / name / f"{part}.safetensors" for part in parts}
+    found = found_records(
+        paths,
+        first.splits.checksum,
+        compressed_from=first.config["checkpoint_sha256"],
+        compression=how.as_dict(),
+    )
+    missing = [part for part in parts if part not in found]
+    if missing:
+        device = "cpu" if how.how.startswith("int8") else arguments.device
+        where = {"cache": arguments.cache, "device": device, "progress": not arguments.quiet}
+        folder = run_folder(arguments.runs, image_set, settings, how.name)
+        smaller = compressed(first, how, image_set, folder=folder, **where)
+        made = predict_records(
+            smaller, image_set, parts=missing, dtype=arguments.dtype, command=command(arguments),
+            **where,
+        )  # fmt: skip
+        for part in missing:
+            save(made[part], paths[part])
+        found |= made
+    for part in parts:
+        report(paths[part], found[part])
+        size = found[part].config["size"]
+    print(f"{size['bytes'] / 1e6:.2f} MB ({size['file']}), {size['bytes_before'] / 1e6:.2f} before")
+    return 0
+
+
+def command(arguments: argparse.Namespace) -> str:
+    """Returns the command that makes these records, with RUN, DATA and OUT in place of folders."""
+    words = ["duokit", "compress", "RUN", "--data", arguments.data]
+    words += ["--root", "DATA"] if arguments.root is not None else []
+    words += ["--how", arguments.how]
+    for name in (*NUMBERS, "parts"):
+        value = getattr(arguments, name)
+        words += [f"--{name}", str(value)] if value is not None else []
+    words += ["--out", "OUT"]
+    words += ["--dtype", arguments.dtype] if arguments.dtype != "float16" else []
+    return shlex.join(words)
+
+
+def _compression(arguments: argparse.Namespace) -> Compression:
+    """Returns the way that the words name; an option of another way is an error."""
+    from duokit.models.compress.compressed import OPTIONS, Compression
+
+    given = {name: getattr(arguments, name) for name in NUMBERS}
+    given = {name: value for name, value in given.items() if value is not None}
+    foreign = [name for name in given if name not in OPTIONS[arguments.how]]
+    if foreign:
+        raise ValueError(f"--{foreign[0]} is no option of {arguments.how}: leave it out")
+    return Compression(arguments.how, **given)
