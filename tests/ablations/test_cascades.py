@@ -391,6 +391,8 @@ def test_targets_are_kept_on_val_and_counted_on_test(runs):
             "ratio": row.ratio <= 0.3,
         }
         assert row.kept == held[row.target]
+        wanted = {"accuracy": large - 0.05, "flops": 0.5, "ratio": 0.3}
+        assert row.asked == pytest.approx(wanted[row.target])
     certain = rows[(rows["target"] == "ratio") & (rows["certainty"] == 0.95)]
     plain = rows[(rows["target"] == "ratio") & rows["certainty"].isna()]
     assert certain["ratio"].item() < plain["ratio"].item()
