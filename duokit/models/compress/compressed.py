@@ -74,9 +74,9 @@ class Compression:
 
     @property
     def name(self) -> str:
-        """What the folder of its records is called after: the way, for pruning with its sparsity.
+        """The way, for pruning with its sparsity; the folder of its records is called after it.
 
-        "pruned0.7_tuned" was fine-tuned afterwards.
+        If pruned0.7_tuned, it was fine-tuned afterwards.
         """
         if self.how != "pruned":
             return self.how
