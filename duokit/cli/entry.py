@@ -13,7 +13,7 @@ from typing import Any
 # Modules of duokit.cli.
 COMMANDS = (
     "run", "fit", "evaluate", "probe", "finetune", "sweep", "predict", "ensemble", "zoo",
-    "compress", "explain", "records",
+    "compress", "explain", "trust", "records",
     "data", "claims", "pairs", "import_official", "doctor",
 )  # fmt: skip
 

@@ -3,7 +3,7 @@
 Equal accuracy is not enough. Here is asked whether both answer the same images alike
 (`agreement`, by group and by confidence), and whether their probabilities mean the same
 (`calibration_similarity`), and whether they lean on the same parts of a picture or a text
-(`explain`, `alignment`).
+(`explain`, `alignment`). `trust_report` asks all of it at once, and `trust_page` writes it down.
 
 Source: Rai et al., arXiv 2508.13533, for the question and the two sides of trust; each function
 names its own.
@@ -36,7 +36,9 @@ from duokit.trust.changes import change_tests
 from duokit.trust.confidence import UsableRegion, ccrc, usable_region
 from duokit.trust.explainers import Explainer, attribute
 from duokit.trust.maps import AttributionMaps, duo_maps, load_maps, save_maps
+from duokit.trust.page.whole import trust_page
 from duokit.trust.regions import View, base_pictures, grid_regions
+from duokit.trust.report import TrustReport, trust_report
 from duokit.trust.subgroups import (
     SkewSize,
     agreement_by_confidence,
@@ -54,6 +56,7 @@ __all__ = [
     "Explainer",
     "SkewSize",
     "TextMaps",
+    "TrustReport",
     "UsableRegion",
     "View",
     "agreement",
@@ -89,5 +92,7 @@ __all__ = [
     "skewsize",
     "spearman",
     "top_parts",
+    "trust_page",
+    "trust_report",
     "usable_region",
 ]

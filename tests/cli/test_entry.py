@@ -70,14 +70,14 @@ def commands():
 
 COMMANDS = (
     "run", "fit", "evaluate", "finetune", "sweep", "soup", "predict", "ensemble", "zoo", "list",
-    "compress", "explain", "data", "import-official", "doctor",
+    "compress", "explain", "trust", "data", "import-official", "doctor",
 )  # fmt: skip
 
 
 def test_every_command_is_there():
     training = {"probe", "finetune", "sweep", "soup", "predict", "ensemble", "zoo"}
     rest = {"run", "fit", "evaluate", "list", "data", "import-official", "doctor"}
-    rest |= {"claims", "pairs", "compress", "explain"}
+    rest |= {"claims", "pairs", "compress", "explain", "trust"}
     assert set(commands()) == training | rest
 
 

@@ -1,0 +1,296 @@
+"""May the trust in a large model be passed on to others? All measures of trust in one report.
+
+    report = trust_report(val, test)      records by name, the large model's first
+    report.tidy()                         every number, one a row
+    duokit.trust.page.whole.trust_page(report)  a page to read
+
+Probabilities are compared with each model at its own temperature, fitted on val: most of what would
+differ otherwise is one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from duokit.fusion.combine import combine
+from duokit.fusion.weights import fit_weights
+from duokit.logits.record import Record, same_images
+from duokit.metrics.chance import corrected
+from duokit.metrics.intervals import intervals
+from duokit.metrics.scores import Scores, score
+from duokit.trust.agreement import agreement, per_image
+from duokit.trust.calibration import calibration_similarity, own_weights
+from duokit.trust.confidence import ccrc, usable_region
+from duokit.trust.maps import AttributionMaps
+from duokit.trust.report_maps import Duet, aligned, maps_by_model
+from duokit.trust.report_rows import tidy_rows
+from duokit.trust.subgroups import agreement_by_confidence, agreement_by_group
+
+DUO = "duo"
+METRICS = ("accuracy", "nll", "auroc")
+Pair = tuple[np.ndarray, np.ndarray, np.ndarray]  # logits of large and other, labels
+Tables = Mapping[str, pd.DataFrame]
+
+
+@dataclass(frozen=True, eq=False)
+class TrustReport:
+    """What `trust_report` found; models are named in the index, the duo last.
+
+    Attributes:
+        models: name -> record of the part that is reported, the large one first, the duo's too.
+        duo: its members and weights; None if there is none.
+        weights: name -> own weight fitted on val; temperature = 1 / weight.
+        scores: index model, metric; as `intervals`, the baseline being the large model.
+        agreement: index model, measure; as `Agreement.measures`. The duo's rows have the first
+            other model as baseline.
+        tests: index model, test; as `change_tests`, with p_bh and p_holm over all models and tests
+            but Pearson's, which does not apply.
+        calibration: as `calibration_similarity`, with p_bh and p_holm over all of its rows.
+        classes: index model, class; as `agreement_by_group`.
+        confidence: index model, part; as `agreement_by_confidence`.
+        reliance: index model; ccrc, and threshold, kept, accuracy and low of `usable_region`.
+        differing: index model, rank; id, label, answer_large, confidence_large, answer, confidence,
+            jensen_shannon: the images where model and large one differ most.
+        explained: the same among the images that have maps; empty without maps.
+        maps: explainer -> model -> maps, from `maps_by_model`.
+        alignment: from `aligned`; empty without maps.
+        alignment_gain: from `aligned`; empty without maps or duo.
+        settings: the options of `trust_report`.
+    """
+
+    models: dict[str, Record]
+    duo: Duet | None
+    weights: dict[str, float]
+    scores: pd.DataFrame
+    agreement: pd.DataFrame
+    tests: pd.DataFrame
+    calibration: pd.DataFrame
+    classes: pd.DataFrame
+    confidence: pd.DataFrame
+    reliance: pd.DataFrame
+    differing: pd.DataFrame
+    explained: pd.DataFrame
+    maps: dict[str, dict[str, AttributionMaps]]
+    alignment: pd.DataFrame
+    alignment_gain: pd.DataFrame
+    settings: dict[str, float]
+
+    @property
+    def large(self) -> str:
+        """Name of the large model."""
+        return next(iter(self.models))
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Names of all models but the large one."""
+        return tuple(self.models)[1:]
+
+    def tidy(self) -> pd.DataFrame:
+        """Return every number, one a row: columns measure, model, value, low, high and of.
+
+        "of" says what the number is of: all images, a class, a part of the images by confidence, a
+        form (raw or at its own temperature), an explainer, or one image. Ends are nan for numbers
+        without an interval.
+        """
+        return tidy_rows(self)
+
+
+def trust_report(
+    val: Mapping[str, Record],
+    test: Mapping[str, Record],
+    *,
+    maps: Sequence[AttributionMaps] = (),
+    duo: bool = True,
+    target: float = 0.95,
+    k: int = 10,
+    shown: int = 10,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> TrustReport:
+    """Return how far each other model, and the duo, may be trusted as the large model is.
+
+    Args:
+        val: Name -> record, the large model's first: temperatures and the duo's weights are fitted
+            on these images.
+        test: The same names in the same order: what is reported on.
+        maps: Attribution maps of these models over images of `test`, as many as there are.
+        duo: Add the duo of the large model and the first other one, under the name "duo".
+        target: Accuracy asked of the usable region, in (0, 1].
+        k: Most important regions that are compared, for maps.
+        shown: How many images that differ most, 1 or more.
+        resamples: Of the bootstrap, 2 or more.
+        seed: Of the bootstrap and of the swaps in the tests.
+        level: Of the intervals, in (0, 1).
+
+    Raises:
+        ValueError: Fewer than two models, other names, models or images in the one than in the
+            other, an image in both parts, options out of range; as `maps_by_model`.
+
+    Source: Rai et al., arXiv 2508.13533, for the two sides of trust; each measure names its own.
+    """
+    _check(val, test, shown, duo)
+    duet, models, fitted_on = None, dict(test), dict(val)
+    if duo:
+        duet = _duet(val)
+        for records in (models, fitted_on):
+            records[DUO] = _fused(records, duet)
+    large, *others = models
+    record, labels = test[large], test[large].labels
+    weights = own_weights({n: r.logits for n, r in fitted_on.items()}, val[large].labels)
+    logits = {n: np.float64(weights[n]) * r.logits for n, r in models.items()}
+    scores = {n: score(z, labels) for n, z in logits.items()}
+    draws: dict[str, Any] = {"resamples": resamples, "seed": seed, "level": level}
+    pairs = {n: (logits[large], logits[n], labels) for n in others}
+    closer = {DUO: logits[others[0]]} if duo else {}
+    alike = {n: agreement(*each, baseline=closer.get(n), **draws) for n, each in pairs.items()}
+    raw = {n: r.logits for n, r in models.items()}
+    owned = maps_by_model(maps, test, duet)
+    seen = {image for group in owned.values() for each in group.values() for image in each.ids}
+    images = {n: _images(record, scores[large], scores[n], *each) for n, each in pairs.items()}
+    table, gain = aligned(owned, duet, k=k, **draws)
+    return TrustReport(
+        models=models,
+        duo=duet,
+        weights=weights,
+        scores=_by_model(_scored(scores, large, draws)),
+        agreement=_by_model({n: each.measures for n, each in alike.items()}),
+        tests=_tests({n: each.tests for n, each in alike.items()}),
+        calibration=_corrected(calibration_similarity(raw, labels, weights=weights, **draws)),
+        classes=_by_model({n: _classes(record, each, seed, level) for n, each in pairs.items()}),
+        confidence=_by_model(
+            {n: agreement_by_confidence(*each, level=level) for n, each in pairs.items()}
+        ),
+        reliance=pd.DataFrame({n: _reliance(s, target, level) for n, s in scores.items()}).T,
+        differing=_by_model({n: _first(each, shown) for n, each in images.items()}),
+        explained=_by_model(
+            {n: _first(each[each["id"].isin(seen)], shown) for n, each in images.items()}
+        ),
+        maps=owned,
+        alignment=table,
+        alignment_gain=gain,
+        settings={"target": target, "k": k, "shown": shown, **draws},
+    )
+
+
+def _check(val: Mapping[str, Record], test: Mapping[str, Record], shown: int, duo: bool) -> None:
+    if len(test) < 2 or list(val) != list(test):
+        raise ValueError(
+            f"val has {', '.join(val) or 'no model'} and test {', '.join(test) or 'no model'}: "
+            "expected the same names in the same order, the large model's and one or more others"
+        )
+    if duo and DUO in test:
+        raise ValueError(
+            f"a model is called {DUO!r}, as the duo is: rename it, or leave out the duo"
+        )
+    if shown < 1:
+        raise ValueError(f"shown must be 1 or more, not {shown}")
+    for records in (val, test):
+        same_images(*records.values())
+    for name, record in test.items():
+        other = val[name]
+        if (record.model, record.resolution, record.k) != (other.model, other.resolution, other.k):
+            raise ValueError(f"{name} is {other.title} on val, but {record.title} on test")
+    one, two = (next(iter(records.values())) for records in (val, test))
+    both = set(one.ids) & set(two.ids)
+    if both:
+        raise ValueError(
+            f"{len(both)} images, such as {min(both)!r}, are in {one.title} and in {two.title}: "
+            "temperatures fitted on the reported images would flatter; report on another part"
+        )
+
+
+def _duet(val: Mapping[str, Record]) -> Duet:
+    large, small, *_ = val
+    fit = fit_weights([val[large].logits, val[small].logits], val[large].labels)
+    return Duet(DUO, (large, small), (float(fit.weights[0]), float(fit.weights[1])))
+
+
+def _fused(records: Mapping[str, Record], duet: Duet) -> Record:
+    """Return the duo's record; it has no resolution of its own."""
+    members = [records[name] for name in duet.members]
+    logits = combine("weighted", [each.logits for each in members], weights=duet.weights).logits
+    title = " + ".join(each.model for each in members)
+    return replace(
+        members[0], logits=np.asarray(logits, dtype=np.float32), model=title, resolution=None,
+        kind="logits", flops=None, parameters=None, config={},
+    )  # fmt: skip
+
+
+def _scored(scores: Mapping[str, Scores], large: str, draws: dict[str, Any]) -> Tables:
+    """Return name -> the table of `intervals`, beside the large model but for itself."""
+    return {
+        name: intervals(each, None if name == large else scores[large], metrics=METRICS, **draws)
+        for name, each in scores.items()
+    }
+
+
+def _classes(record: Record, pair: Pair, seed: int, level: float) -> pd.DataFrame:
+    """Return `agreement_by_group` with class names, the least agreement first."""
+    table = agreement_by_group(*pair, seed=seed, level=level)
+    table.index = pd.Index([class_name(record, y) for y in table.index], name="class")
+    # of classes that agree alike the larger one tells more
+    return table.sort_values(["label_agreement", "images"], ascending=[True, False], kind="stable")
+
+
+def class_name(record: Record, number: int) -> str:
+    """Return the name of a class, or its number where names are not known.
+
+    Args:
+        record: Of a model.
+        number: Of the class, from 0.
+    """
+    return record.class_names[number] if record.class_names else str(number)
+
+
+def _reliance(scores: Scores, target: float, level: float) -> dict[str, float]:
+    region = usable_region(scores.confidence, scores.correct, target, certainty=level)
+    found = {name: getattr(region, name) for name in ("threshold", "kept", "accuracy", "low")}
+    return {"ccrc": ccrc(scores.uncertainty, scores.correct)} | found
+
+
+def _images(record: Record, large: Scores, other: Scores, *pair: np.ndarray) -> pd.DataFrame:
+    """Return one row an image, those first that the two answer most differently."""
+
+    def names(classes: np.ndarray) -> list[str]:
+        return [class_name(record, int(y)) for y in classes]
+
+    table = pd.DataFrame(
+        {
+            "id": list(record.ids),
+            "label": names(record.labels),
+            "answer_large": names(large.predictions),
+            "confidence_large": large.confidence,
+            "answer": names(other.predictions),
+            "confidence": other.confidence,
+            "jensen_shannon": per_image(*pair)["jensen_shannon"].to_numpy(),
+        }
+    )
+    return table.sort_values("jensen_shannon", ascending=False, kind="stable")
+
+
+def _first(table: pd.DataFrame, shown: int) -> pd.DataFrame:
+    first = table.head(shown)
+    return first.set_axis(pd.RangeIndex(1, len(first) + 1, name="rank"))
+
+
+def _by_model(tables: Tables) -> pd.DataFrame:
+    return pd.concat(tables, names=["model"])
+
+
+def _tests(tables: Tables) -> pd.DataFrame:
+    """Return all tests; those that apply are one family of comparisons."""
+    table = _by_model(tables)
+    applies = table.index.get_level_values("test") != "Pearson"
+    table[["p_bh", "p_holm"]] = _corrected(table[applies])[["p_bh", "p_holm"]]
+    return table
+
+
+def _corrected(table: pd.DataFrame) -> pd.DataFrame:
+    found: pd.DataFrame = corrected(table, by=())
+    return found
