@@ -143,7 +143,7 @@ def trained(folder: str | Path) -> pd.DataFrame:
     Returns:
         Index data (the data set, with the fold) and network (folder of its records); columns
         epochs, steps, minutes, machine, best_epoch and checkpoint (SHA-256 of the weights). Linear
-        probes, soups, second stages and other ways to ask a network are left out.
+        probes, soups, second stages, compressed networks and other ways to ask one are left out.
 
     Raises:
         NotADirectoryError: the folder does not exist or is a file.
@@ -157,7 +157,7 @@ def trained(folder: str | Path) -> pd.DataFrame:
             or config.get("prediction", {}).get("method", "plain") != "plain"
         ):
             continue
-        if config["settings"].get("stage", "plain") != "plain":
+        if config["settings"].get("stage", "plain") != "plain" or "compressed_from" in config:
             continue
         *above, network = Path(path).parent.parts
         rows[" ".join(above).replace("-finetuned", "").replace("-", " "), network] = {
