@@ -139,6 +139,7 @@ def test_a_second_stage_goes_on_from_the_first(place, capsys):
     assert built == {first.config["checkpoint_sha256"]}
     sure = [score(found[name].logits, found[name].labels).uncertainty.mean() for name in names[1:]]
     assert sure[0] > sure[1]  # a small alpha makes it less sure
+    assert trained(place / "artifacts").empty  # a first training has no second stage in its row
     assert run(place, "--make") == 0  # nothing is missing
     assert "3 of 3 have their records" in capsys.readouterr().out
 
