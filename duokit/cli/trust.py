@@ -37,7 +37,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--part", default="test", help="part to report on (default: test)")
     parser.add_argument(
         "--duo", action=argparse.BooleanOptionalAction, default=True,
-        help="add the duo of LARGE and the first OTHER (default: yes)",
+        help="add the duo of LARGE and the first OTHER (default: True)",
     )  # fmt: skip
     parser.add_argument(
         "--target", type=float, default=0.95, metavar="P",
@@ -214,12 +214,13 @@ def map_strips(images: ImageSet, report: TrustReport) -> dict[tuple[str, str], b
     import matplotlib.pyplot as plt
 
     from duokit.plots import attribution_maps
+    from duokit.trust.page.pieces import at
     from duokit.trust.regions import base_pictures, grid_regions
 
     found = {}
     group = next(iter(report.maps.values()), {})
     for model in (name for name in report.others if name in group):
-        for image in report.explained.loc[model, "id"]:
+        for image in map(str, at(report.explained, model)["id"]):
             pair = {
                 "large": group[report.large].rows([image]),
                 "this model": group[model].rows([image]),
@@ -227,16 +228,17 @@ def map_strips(images: ImageSet, report: TrustReport) -> dict[tuple[str, str], b
             regions = pair["large"].regions
             row = int(images.rows([image])[0])
             base = base_pictures([images.open(row)], side=regions["side"], crop=regions["crop"])
-            ax = attribution_maps(
+            figure = attribution_maps(
                 {name: each.values for name, each in pair.items()},
                 pictures=base.numpy(),
                 regions=grid_regions(regions["grid"], regions["side"]).numpy(),
                 titles=[""],
-            )
+            ).get_figure(root=True)
+            assert figure is not None  # it was just drawn
             with io.BytesIO() as file:
-                ax.figure.savefig(file, format="png", dpi=80, bbox_inches="tight")
+                figure.savefig(file, format="png", dpi=80, bbox_inches="tight")
                 found[model, image] = file.getvalue()
-            plt.close(ax.figure)  # type: ignore[arg-type]
+            plt.close(figure)
     return found
 
 

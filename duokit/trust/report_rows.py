@@ -39,6 +39,11 @@ def tidy_rows(report: TrustReport) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(COLUMNS[2:5], float))
 
 
+def _rows(table: pd.DataFrame) -> Iterator[tuple[Any, Any]]:
+    """Yields the names and the values of each row."""
+    yield from table.iterrows()
+
+
 def _duo(report: TrustReport) -> Iterator[Row]:
     if report.duo is not None:
         for member, weight in zip(report.duo.members, report.duo.weights, strict=True):
@@ -47,7 +52,7 @@ def _duo(report: TrustReport) -> Iterator[Row]:
 
 def _compared(table: pd.DataFrame, against: str) -> Iterator[Row]:
     """Yields each measure with its interval, and its difference where there is one."""
-    for (model, measure), row in table.iterrows():  # type: ignore[misc]
+    for (model, measure), row in _rows(table):
         yield measure, model, row["value"], row["low"], row["high"], ALL
         if not np.isnan(row.get("difference", np.nan)):
             ends = row["difference_low"], row["difference_high"]
@@ -55,13 +60,13 @@ def _compared(table: pd.DataFrame, against: str) -> Iterator[Row]:
 
 
 def _tests(report: TrustReport) -> Iterator[Row]:
-    for (model, test), row in report.tests.iterrows():  # type: ignore[misc]
+    for (model, test), row in _rows(report.tests):
         for name in ("statistic", "p_value", "p_bh", "p_holm"):
             yield name, model, row[name], np.nan, np.nan, test
 
 
 def _calibration(report: TrustReport) -> Iterator[Row]:
-    for (model, form, measure), row in report.calibration.iterrows():  # type: ignore[misc]
+    for (model, form, measure), row in _rows(report.calibration):
         of = FORMS[form]
         yield measure, model, row["value"], row["low"], row["high"], of
         if model != report.large:
@@ -72,7 +77,7 @@ def _calibration(report: TrustReport) -> Iterator[Row]:
 
 
 def _groups(table: pd.DataFrame, of: str) -> Iterator[Row]:
-    for (model, group), row in table.iterrows():  # type: ignore[misc]
+    for (model, group), row in _rows(table):
         told = of.format(group)
         yield "label_agreement", model, row["label_agreement"], row["low"], row["high"], told
         for name in table.columns.difference(["label_agreement", "low", "high"], sort=False):
@@ -81,7 +86,7 @@ def _groups(table: pd.DataFrame, of: str) -> Iterator[Row]:
 
 def _reliance(report: TrustReport) -> Iterator[Row]:
     target = f"accuracy {report.settings['target']:g}"
-    for model, row in report.reliance.iterrows():
+    for model, row in _rows(report.reliance):
         yield "ccrc", str(model), row["ccrc"], np.nan, np.nan, ALL
         for name in ("threshold", "kept"):
             yield f"usable_{name}", str(model), row[name], np.nan, np.nan, target
@@ -90,7 +95,7 @@ def _reliance(report: TrustReport) -> Iterator[Row]:
 
 def _alignment(report: TrustReport) -> Iterator[Row]:
     for table, ending in ((report.alignment, ""), (report.alignment_gain, "_difference")):
-        for _, row in table.iterrows():
+        for _, row in _rows(table):
             of = f"maps by {row['explainer']}"
             of += "" if pd.isna(row["k"]) else f", {row['k']} regions"
             of += ", difference to the small model" if ending else ""
@@ -101,6 +106,6 @@ def _alignment(report: TrustReport) -> Iterator[Row]:
 
 def _images(report: TrustReport) -> Iterator[Row]:
     for name, table in (("differing", report.differing), ("explained", report.explained)):
-        for (model, _rank), row in table.iterrows():  # type: ignore[misc]
+        for (model, _rank), row in _rows(table):
             of = f"image {row['id']}" + (", among those with maps" if name == "explained" else "")
             yield "jensen_shannon", model, row["jensen_shannon"], np.nan, np.nan, of

@@ -9,6 +9,7 @@ from duokit.trust.page.measures import corrections
 from duokit.trust.page.pieces import (
     NONE,
     PERCENT,
+    at,
     ends,
     escaped,
     heading,
@@ -40,7 +41,7 @@ def classes_part(report: TrustReport) -> str:
         "by luck: read the interval and the corrected p (McNemar, corrected for all classes).</p>"
     )
     for name in report.others:
-        worst = report.classes.loc[name].head(WORST)
+        worst = at(report.classes, name).head(WORST)
         rows = [
             [escaped(group), f"{row['images']:.0f}", ends(row, "label_agreement", bare=True)]
             + [share(row[f"accuracy_{each}"]) for each in ("large", "small")]
@@ -79,7 +80,7 @@ def confidence_part(report: TrustReport) -> str:
                 share(row["accuracy_small"]),
                 number(row["kl"]),
             ]
-            for part, row in report.confidence.loc[name].iterrows()
+            for part, row in at(report.confidence, name).iterrows()
         ]
         head = [
             "Part", "Images", "Confidence, large model", "Same answer", "Accuracy, large model",
@@ -97,7 +98,7 @@ def reliance_part(report: TrustReport) -> str:
     """
     rows = []
     for name in report.models:
-        row, auroc = report.reliance.loc[name], report.scores.loc[name, "auroc"]
+        row, auroc = at(report.reliance, name), at(report.scores, name, "auroc")
         cells = [ends(auroc, shares=False), ends(auroc, "difference", shares=False, signed=True)]
         rows.append([label(name), *cells, number(row["ccrc"]), *_region(row)])
     head = [

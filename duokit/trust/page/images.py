@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from duokit.trust.page.pieces import escaped, label, number, share, table
+from duokit.trust.page.pieces import at, escaped, label, number, share, table
 from duokit.trust.report import TrustReport
 
 HEAD = ("Image", "True class", "Large model says", "This model says", "Jensen-Shannon, bits")
@@ -29,7 +29,7 @@ def image_part(
         "percentage is the confidence in the answer.</p>"
     )
     for name in report.others:
-        rows = report.differing.loc[name]
+        rows = at(report.differing, name)
         text += f"<h3>{escaped(name)}</h3>"
         text += table(f"{len(rows)} of {report.models[name].n:,} images", HEAD, _cells(rows))
         text += _cards(rows, {image: pictures[image] for image in rows["id"] if image in pictures})
@@ -40,7 +40,7 @@ def image_part(
 
 def _with_maps(report: TrustReport, name: str, strips: Mapping[tuple[str, str], bytes]) -> str:
     """Returns the same among the images that were explained."""
-    rows = report.explained.loc[name]
+    rows = at(report.explained, name)
     images = {image for group in report.maps.values() for m in group.values() for image in m.ids}
     text = table(f"{len(rows)} of the {len(images)} images with maps", HEAD, _cells(rows))
     own = {image: strips[name, image] for image in rows["id"] if (name, image) in strips}

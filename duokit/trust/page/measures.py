@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from duokit.trust.page.pieces import (
+    at,
     ends,
     escaped,
     heading,
@@ -52,14 +53,14 @@ def short(report: TrustReport) -> str:
     Args:
         report: What `trust_report` found.
     """
-    large = report.scores.loc[report.large, "accuracy"]
+    large = at(report.scores, report.large, "accuracy")
     text = (
         f"<p><strong>{escaped(report.large)}</strong>, the large model, is right on "
         f"{share(large['value'])} of the images.</p>"
     )
     for name in report.others:
-        row, alike = report.scores.loc[name, "accuracy"], report.agreement.loc[name]
-        p = report.tests.loc[(name, "McNemar"), "p_value"]
+        row, alike = at(report.scores, name, "accuracy"), at(report.agreement, name)
+        p = at(report.tests, name, "McNemar")["p_value"]
         text += (
             f"<p><strong>{escaped(name)}</strong> is right on {share(row['value'])}: "
             f"{_verdict(row)} than the large model ({share(row['difference'], sign=True)} points, "
@@ -81,7 +82,7 @@ def _verdict(row: pd.Series) -> str:
 
 def _calibrated(report: TrustReport, name: str) -> str:
     """Return what the calibration error is, as it is and at the own temperature."""
-    raw, tempered = (report.calibration.loc[(name, form, "ece")] for form in FORMS)
+    raw, tempered = (at(report.calibration, name, form, "ece") for form in FORMS)
     return (
         f"Its calibration error is {number(raw['value'])} as it is and "
         f"{number(tempered['value'])} at its own temperature; the difference to the large model is "
@@ -95,7 +96,7 @@ def _closer(report: TrustReport, name: str) -> str:
     """Return whether the duo is nearer to the large model than the small one is."""
     if report.duo is None or name != report.duo.name:
         return ""
-    row = report.agreement.loc[(name, "jensen_shannon")]
+    row = at(report.agreement, name, "jensen_shannon")
     words = "is not clearly nearer to or farther from"
     words = "is farther from" if row["difference_low"] > 0 else words
     words = "is nearer to" if row["difference_high"] < 0 else words
@@ -114,8 +115,8 @@ def accuracy_part(report: TrustReport) -> str:
     """
     rows = []
     for name in report.models:
-        row = report.scores.loc[name, "accuracy"]
-        p = np.nan if name == report.large else report.tests.loc[(name, "McNemar"), "p_value"]
+        row = at(report.scores, name, "accuracy")
+        p = np.nan if name == report.large else at(report.tests, name, "McNemar")["p_value"]
         rows.append([label(name), ends(row), ends(row, "difference", signed=True), p_value(p)])
     head = [
         "Model",
@@ -134,7 +135,7 @@ def agreement_part(report: TrustReport) -> str:
     """
     names = report.others
     rows = [
-        [heading(*told), *(ends(report.agreement.loc[(n, m)], shares=m in SHARES) for n in names)]
+        [heading(*told), *(ends(at(report.agreement, n, m), shares=m in SHARES) for n in names)]
         for m, told in AGREEMENT.items()
     ]
     text = (
@@ -150,7 +151,7 @@ def agreement_part(report: TrustReport) -> str:
     small = report.duo.members[1]
     rows = []
     for m in AGREEMENT:
-        row, shares = report.agreement.loc[(report.duo.name, m)], m in SHARES
+        row, shares = at(report.agreement, report.duo.name, m), m in SHARES
         written = (share if shares else number)(row["baseline"])
         change = ends(row, "difference", shares=shares, signed=True)
         rows.append([heading(AGREEMENT[m][0]), written, ends(row, shares=shares), change])
@@ -175,7 +176,7 @@ def tests_part(report: TrustReport) -> str:
     """
     names = report.others
     rows = [
-        [heading(test, told), *(_test(report.tests.loc[(name, test)]) for name in names)]
+        [heading(test, told), *(_test(at(report.tests, name, test)) for name in names)]
         for test, told in TESTS.items()
     ]
     return (
@@ -216,7 +217,7 @@ def calibration_part(report: TrustReport) -> str:
     values, changes = [], []
     for (form, told), (measure, (name, meaning)) in product(FORMS.items(), CALIBRATION.items()):
         first = heading(f"{name}, {told}", meaning)
-        rows = {n: report.calibration.loc[(n, form, measure)] for n in report.models}
+        rows = {n: at(report.calibration, n, form, measure) for n in report.models}
         values.append([first, *(ends(row, shares=False) for row in rows.values())])
         changes.append([first, *(_change(rows[n]) for n in report.others)])
     return (

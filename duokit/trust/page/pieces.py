@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,17 @@ def escaped(text: object) -> str:
         text: Anything; what `str` makes of it.
     """
     return html.escape(str(text))
+
+
+def at(table: pd.DataFrame, *names: str) -> Any:
+    """Return the row, or the rows, that stand under these names of the index.
+
+    Args:
+        table: Whose index has as many levels as names are given, or more.
+        names: The first levels.
+    """
+    key: Any = names if len(names) > 1 else names[0]
+    return table.loc[key]
 
 
 def label(text: object) -> str:
