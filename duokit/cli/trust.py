@@ -102,7 +102,7 @@ def run(given: argparse.Namespace) -> int:
         for part in ("val", given.part)
     )
     report = trust_report(
-        val, test, maps=[load_maps(path) for path in given.maps], duo=given.duo,
+        val, test, maps=[load_maps(path) for path in given.maps], duo=not given.no_duo,
         target=given.target, k=given.k, shown=given.shown, resamples=given.resamples,
         seed=given.seed, level=given.level,
     )  # fmt: skip
@@ -168,7 +168,7 @@ def pictures_of(report: TrustReport, given: argparse.Namespace) -> tuple[ImageSe
 
     Raises:
         FileNotFoundError: it was asked for and is not there.
-        ValueError: it does not hold the images of the records.
+        ValueError: a copy that is not whole.
     """
     dataset = report.models[report.large].dataset
     name = given.data or (dataset if dataset in NAMES else "folder")
@@ -181,7 +181,6 @@ def pictures_of(report: TrustReport, given: argparse.Namespace) -> tuple[ImageSe
             return None, f"none found here: {' '.join(str(error).split())}"
     else:
         found = load(name, given.root)
-    found.rows(report.differing["id"])
     return found, ""
 
 
