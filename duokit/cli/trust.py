@@ -102,7 +102,7 @@ def run(given: argparse.Namespace) -> int:
         for part in ("val", given.part)
     )
     report = trust_report(
-        val, test, maps=[load_maps(path) for path in given.maps], duo=not given.no_duo,
+        val, test, maps=[load_maps(path) for path in given.maps], duo=given.duo,
         target=given.target, k=given.k, shown=given.shown, resamples=given.resamples,
         seed=given.seed, level=given.level,
     )  # fmt: skip
