@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from duokit.cli.members import FORMATS, add_labels, named_alike, read_members
+from duokit.cli.options import add_bootstrap
 
 if TYPE_CHECKING:
     from duokit.metrics import Scores
@@ -49,15 +50,7 @@ def register(subparsers: Any) -> None:
         help="one row a predictor and metric, with a bootstrap interval and the difference to the "
         "large model at its own temperature with its paired interval (default: no)",
     )  # fmt: skip
-    parser.add_argument(
-        "--resamples", type=int, default=1000, metavar="N",
-        help="bootstrap resamples for --intervals, 1 or more (default: 1000)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--level", type=float, default=0.95, metavar="P",
-        help="coverage of the intervals, between 0 and 1 (default: 0.95)",
-    )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    add_bootstrap(parser, least=1, what=" for --intervals")
     parser.add_argument(
         "--out", type=Path, metavar="FILE",
         help=f"file for the table, {', '.join(SUFFIXES)} (default: only printed)",

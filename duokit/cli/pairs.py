@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from duokit.cli.options import add_bootstrap
+
 
 def register(subparsers: Any) -> None:
     """Adds the command to the parser of `duokit`."""
@@ -41,19 +43,11 @@ def register(subparsers: Any) -> None:
         "--equal", action="store_true",
         help="pair models of equal FLOPs too, such as two initialisations (default: no)",
     )  # fmt: skip
-    parser.add_argument(
-        "--resamples", type=int, default=1000, metavar="N",
-        help="bootstrap resamples, 2 or more (default: 1000)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--level", type=float, default=0.95, metavar="P",
-        help="coverage of the intervals, between 0 and 1 (default: 0.95)",
-    )  # fmt: skip
+    add_bootstrap(parser)
     parser.add_argument(
         "--alpha", type=float, default=0.05, metavar="P",
         help="largest corrected p-value that counts in the printed table (default: 0.05)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
     parser.add_argument(
         "--overwrite", action="store_true",
         help="replace the file of --out where no journal says that this command made it",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from duokit.cli.options import add_bootstrap
 from duokit.images import NAMES, ImageSet, load
 
 if TYPE_CHECKING:
@@ -44,15 +45,7 @@ def register(subparsers: Any) -> None:
         help="accuracy asked of answers to rely on, up to 1 (default: 0.95)",
     )  # fmt: skip
     _add_maps(parser)
-    parser.add_argument(
-        "--resamples", type=int, default=1000, metavar="N",
-        help="bootstrap resamples, 2 or more (default: 1000)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--level", type=float, default=0.95, metavar="P",
-        help="coverage of the intervals, between 0 and 1 (default: 0.95)",
-    )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    add_bootstrap(parser)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE",
         help="page to write, .html; the table goes beside it as .csv",
