@@ -49,8 +49,9 @@ def register(subparsers: Any) -> None:
         help="make attribution maps: which regions of a picture an answer hangs on",
         description="Takes the folder of a finished run of `duokit finetune` (two of them and "
         "--weights, or --duo FILE, for a duo) and writes one file of maps over test images that "
-        "are drawn by --images-seed, the same for every model. Regions are cells of the picture, "
-        "whatever resolution a network sees. A file that exists is never replaced.",
+        "are drawn by --images-seed, the same for every model, or named in a file (--ids). Regions "
+        "are cells of the picture, whatever resolution a network sees. A file that exists is never "
+        "replaced.",
     )
     parser.add_argument(
         "runs", type=Path, nargs="*", metavar="RUN",
@@ -89,6 +90,11 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images-seed", type=int, default=0, help="seed of which images (default: 0)"
     )
+    parser.add_argument(
+        "--ids", type=Path,
+        help="text file that names the images, one a line, in place of drawn ones; their maps are "
+        "shown by `duokit trust`, not averaged (default: drawn)",
+    )  # fmt: skip
     parser.add_argument("--grid", type=int, default=7, help="cells of a side (default: 7)")
     parser.add_argument(
         "--target", choices=("label", "predicted"), default="label",
@@ -163,7 +169,7 @@ def run(arguments: argparse.Namespace) -> int:
         config={
             "command": command(arguments, how),
             "part": arguments.part,
-            "images_seed": arguments.images_seed,
+            "images_seed": None if arguments.ids else arguments.images_seed,
             "answers": answers.tolist(),
         },
     )
@@ -180,14 +186,15 @@ def command(arguments: argparse.Namespace, how: Explainer) -> str:
     """Returns the command that makes these maps, with RUN, DATA, OUT ... in place of paths."""
     words = ["duokit", "explain", *("RUN", "SMALL")[: len(arguments.runs)]]
     words += ["--weights", arguments.weights] if arguments.weights else []
-    for name in ("duo", "root", "splits"):
+    for name in ("duo", "root", "splits", "ids"):
         place = "DATA" if name == "root" else name.upper()
         words += [f"--{name}", place] if getattr(arguments, name) is not None else []
     words += ["--data", arguments.data] if arguments.data else []
     words += ["--explainer", how.name]
     words += [] if how.samples is None else ["--samples", str(how.samples)]
-    names = ("images", "images-seed", "grid", "target", "output", "baseline", "seed", "side")
-    for name in (*names, "crop", "part"):
+    drawn = () if arguments.ids else ("images", "images-seed")
+    names = (*drawn, "grid", "target", "output", "baseline", "seed", "side", "crop", "part")
+    for name in names:
         value = getattr(arguments, name.replace("-", "_"))
         words += [] if value is None else [f"--{name}", str(value)]
     return shlex.join([*words, "--out", "OUT"])
@@ -247,9 +254,21 @@ def _images(arguments: argparse.Namespace, asked: Asked) -> tuple[ImageSet, tupl
         splits = default_splits(image_set)
     if arguments.part not in splits.parts:
         raise ValueError(f"there is no part {arguments.part!r}: {', '.join(splits.parts)}")
-    return image_set, splits.at_most(arguments.images, seed=arguments.images_seed).parts[
-        arguments.part
-    ]
+    if arguments.ids is not None:
+        return image_set, _named(arguments.ids, splits.parts[arguments.part], arguments.part)
+    drawn = splits.at_most(arguments.images, seed=arguments.images_seed)
+    return image_set, drawn.parts[arguments.part]
+
+
+def _named(file: Path, part: tuple[str, ...], called: str) -> tuple[str, ...]:
+    """Returns the ids in a text file, each once, after checking that the part has them."""
+    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
+    ids = tuple(dict.fromkeys(line for line in lines if line))
+    missing = sorted(set(ids) - set(part))
+    if missing or not ids:
+        told = f"names {missing[0]!r}, which is not in {called}" if missing else "is empty"
+        raise ValueError(f"{file} {told}; expected ids of images such as {part[0]!r}, one a line")
+    return ids
 
 
 def _weights(words: str | None) -> list[float] | None:

@@ -93,6 +93,14 @@ class AttributionMaps:
         for name, value in clean.items():
             object.__setattr__(self, name, value)
 
+    @property
+    def drawn(self) -> bool:
+        """Whether the images are a random sample, so that averages over them mean something.
+
+        False only if they were picked by name (`duokit explain --ids`).
+        """
+        return self.config.get("images_seed", 0) is not None
+
     def rows(self, ids: Sequence[str]) -> AttributionMaps:
         """Returns the maps of these images alone, in this order.
 
@@ -252,7 +260,10 @@ def duo_maps(
         model=f"{large.model} + {small.model}",
         checkpoints=large.checkpoints + small.checkpoints,
         weights=(one, other),
-        config={"made": "the weighted sum of the members' maps"},
+        config={
+            name: large.config[name] for name in ("part", "images_seed") if name in large.config
+        }
+        | {"made": "the weighted sum of the members' maps"},
     )
 
 
