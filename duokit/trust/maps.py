@@ -254,16 +254,14 @@ def duo_maps(
     if not np.isfinite([one, other]).all() or not (one or other):
         raise ValueError(f"weights are {list(weights)}; expected two finite numbers, not both 0")
     values = one * large.values.astype(np.float64) + other * small.values
+    kept = {name: large.config[name] for name in ("part", "images_seed") if name in large.config}
     return replace(
         large,
         values=values.astype(np.float32),
         model=f"{large.model} + {small.model}",
         checkpoints=large.checkpoints + small.checkpoints,
         weights=(one, other),
-        config={
-            name: large.config[name] for name in ("part", "images_seed") if name in large.config
-        }
-        | {"made": "the weighted sum of the members' maps"},
+        config={"made": "the weighted sum of the members' maps"} | kept,
     )
 
 

@@ -120,6 +120,30 @@ def test_a_duo_of_runs_a_duo_in_a_file_and_the_sum_of_its_members(base, words, t
     assert table["value"].notna().all()
 
 
+def test_images_that_a_file_names(base, words, tmp_path):
+    test = load_run(base / "run-40").splits.parts["test"]
+    file = tmp_path / "ids.txt"
+    file.write_text(f"{test[3]}\n\n{test[0]}\n{test[3]}\n", encoding="utf-8")
+    for size in (40, 32):
+        run(base / f"run-{size}", *words, "--ids", file, "--out", tmp_path / f"{size}")
+    large, small = (load_maps(tmp_path / f"{size}.safetensors") for size in (40, 32))
+    assert large.ids == (test[3], test[0])
+    assert "--ids IDS" in large.config["command"] and "--images" not in large.config["command"]
+    assert not large.drawn and not duo_maps(large, small, (0.5, 0.5)).drawn
+    run(base / "run-40", *words, "--out", tmp_path / "drawn")
+    drawn = load_maps(tmp_path / "drawn.safetensors")
+    assert drawn.drawn and duo_maps(drawn, drawn, (0.5, 0.5)).drawn
+
+
+@pytest.mark.parametrize(("text", "told"), [("elsewhere.png", "elsewhere"), ("\n", "is empty")])
+def test_names_of_no_image_are_refused(base, words, tmp_path, text, told):
+    file = tmp_path / "ids.txt"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=f"{told}.*expected ids of images such as"):
+        run(base / "run-40", *words, "--ids", file, "--out", tmp_path / "maps")
+    assert not (tmp_path / "maps.safetensors").exists()
+
+
 def test_nothing_is_replaced(base, words, tmp_path):
     run(base / "run-40", *words, "--out", tmp_path / "maps")
     before = (tmp_path / "maps.safetensors").read_bytes()
