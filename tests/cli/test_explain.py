@@ -128,11 +128,14 @@ def test_images_that_a_file_names(base, words, tmp_path):
         run(base / f"run-{size}", *words, "--ids", file, "--out", tmp_path / f"{size}")
     large, small = (load_maps(tmp_path / f"{size}.safetensors") for size in (40, 32))
     assert large.ids == (test[3], test[0])
-    assert "--ids IDS" in large.config["command"] and "--images" not in large.config["command"]
-    assert not large.drawn and not duo_maps(large, small, (0.5, 0.5)).drawn
+    assert "--ids IDS" in large.config["command"]
+    assert "--images" not in large.config["command"]
+    assert not large.drawn
+    assert not duo_maps(large, small, (0.5, 0.5)).drawn
     run(base / "run-40", *words, "--out", tmp_path / "drawn")
     drawn = load_maps(tmp_path / "drawn.safetensors")
-    assert drawn.drawn and duo_maps(drawn, drawn, (0.5, 0.5)).drawn
+    assert drawn.drawn
+    assert duo_maps(drawn, drawn, (0.5, 0.5)).drawn
 
 
 @pytest.mark.parametrize(("text", "told"), [("elsewhere.png", "elsewhere"), ("\n", "is empty")])
