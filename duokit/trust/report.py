@@ -21,20 +21,24 @@ from duokit.fusion.combine import combine
 from duokit.fusion.weights import fit_weights
 from duokit.logits.record import Record, same_images
 from duokit.metrics.chance import corrected
-from duokit.metrics.intervals import intervals
-from duokit.metrics.scores import Scores, score
-from duokit.trust.agreement import agreement, per_image
+from duokit.metrics.scores import score
+from duokit.trust.agreement import agreement
 from duokit.trust.calibration import calibration_similarity, own_weights
-from duokit.trust.confidence import ccrc, usable_region
 from duokit.trust.maps import AttributionMaps
 from duokit.trust.report_maps import Duet, aligned, maps_by_model
 from duokit.trust.report_rows import tidy_rows
-from duokit.trust.subgroups import agreement_by_confidence, agreement_by_group
+from duokit.trust.report_tables import (
+    by_model,
+    class_table,
+    confidence_table,
+    corrected_tests,
+    first_images,
+    image_tables,
+    reliance_table,
+    score_table,
+)
 
 DUO = "duo"
-METRICS = ("accuracy", "nll", "auroc")
-Pair = tuple[np.ndarray, np.ndarray, np.ndarray]  # logits of large and other, labels
-Tables = Mapping[str, pd.DataFrame]
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,25 +156,21 @@ def trust_report(
     raw = {n: r.logits for n, r in models.items()}
     owned = maps_by_model(maps, test, duet)
     seen = {image for group in owned.values() for each in group.values() for image in each.ids}
-    images = {n: _images(record, scores[large], scores[n], *each) for n, each in pairs.items()}
+    images = image_tables(record, scores, large, pairs)
     table, gain = aligned(owned, duet, k=k, **draws)
     return TrustReport(
         models=models,
         duo=duet,
         weights=weights,
-        scores=_by_model(_scored(scores, large, draws)),
-        agreement=_by_model({n: each.measures for n, each in alike.items()}),
-        tests=_tests({n: each.tests for n, each in alike.items()}),
-        calibration=_corrected(calibration_similarity(raw, labels, weights=weights, **draws)),
-        classes=_by_model({n: _classes(record, each, seed, level) for n, each in pairs.items()}),
-        confidence=_by_model(
-            {n: agreement_by_confidence(*each, level=level) for n, each in pairs.items()}
-        ),
-        reliance=pd.DataFrame({n: _reliance(s, target, level) for n, s in scores.items()}).T,
-        differing=_by_model({n: _first(each, shown) for n, each in images.items()}),
-        explained=_by_model(
-            {n: _first(each[each["id"].isin(seen)], shown) for n, each in images.items()}
-        ),
+        scores=score_table(scores, large, draws),
+        agreement=by_model({n: each.measures for n, each in alike.items()}),
+        tests=corrected_tests({n: each.tests for n, each in alike.items()}),
+        calibration=corrected(calibration_similarity(raw, labels, weights=weights, **draws), by=()),
+        classes=class_table(record, pairs, seed=seed, level=level),
+        confidence=confidence_table(pairs, level=level),
+        reliance=reliance_table(scores, target=target, certainty=level),
+        differing=first_images(images, shown),
+        explained=first_images(images, shown, among=seen),
         maps=owned,
         alignment=table,
         alignment_gain=gain,
@@ -220,77 +220,3 @@ def _fused(records: Mapping[str, Record], duet: Duet) -> Record:
         members[0], logits=np.asarray(logits, dtype=np.float32), model=title, resolution=None,
         kind="logits", flops=None, parameters=None, config={},
     )  # fmt: skip
-
-
-def _scored(scores: Mapping[str, Scores], large: str, draws: dict[str, Any]) -> Tables:
-    """Return name -> the table of `intervals`, beside the large model but for itself."""
-    return {
-        name: intervals(each, None if name == large else scores[large], metrics=METRICS, **draws)
-        for name, each in scores.items()
-    }
-
-
-def _classes(record: Record, pair: Pair, seed: int, level: float) -> pd.DataFrame:
-    """Return `agreement_by_group` with class names, the least agreement first."""
-    table = agreement_by_group(*pair, seed=seed, level=level)
-    table.index = pd.Index([class_name(record, y) for y in table.index], name="class")
-    # of classes that agree alike the larger one tells more
-    return table.sort_values(["label_agreement", "images"], ascending=[True, False], kind="stable")
-
-
-def class_name(record: Record, number: int) -> str:
-    """Return the name of a class, or its number where names are not known.
-
-    Args:
-        record: Of a model.
-        number: Of the class, from 0.
-    """
-    return record.class_names[number] if record.class_names else str(number)
-
-
-def _reliance(scores: Scores, target: float, level: float) -> dict[str, float]:
-    region = usable_region(scores.confidence, scores.correct, target, certainty=level)
-    found = {name: getattr(region, name) for name in ("threshold", "kept", "accuracy", "low")}
-    return {"ccrc": ccrc(scores.uncertainty, scores.correct)} | found
-
-
-def _images(record: Record, large: Scores, other: Scores, *pair: np.ndarray) -> pd.DataFrame:
-    """Return one row an image, those first that the two answer most differently."""
-
-    def names(classes: np.ndarray) -> list[str]:
-        return [class_name(record, int(y)) for y in classes]
-
-    table = pd.DataFrame(
-        {
-            "id": list(record.ids),
-            "label": names(record.labels),
-            "answer_large": names(large.predictions),
-            "confidence_large": large.confidence,
-            "answer": names(other.predictions),
-            "confidence": other.confidence,
-            "jensen_shannon": per_image(*pair)["jensen_shannon"].to_numpy(),
-        }
-    )
-    return table.sort_values("jensen_shannon", ascending=False, kind="stable")
-
-
-def _first(table: pd.DataFrame, shown: int) -> pd.DataFrame:
-    first = table.head(shown)
-    return first.set_axis(pd.RangeIndex(1, len(first) + 1, name="rank"))
-
-
-def _by_model(tables: Tables) -> pd.DataFrame:
-    return pd.concat(tables, names=["model"])
-
-
-def _tests(tables: Tables) -> pd.DataFrame:
-    """Return all tests; those that apply are one family of comparisons."""
-    table = _by_model(tables)
-    applies = table.index.get_level_values("test") != "Pearson"
-    table[["p_bh", "p_holm"]] = _corrected(table[applies])[["p_bh", "p_holm"]]
-    return table
-
-
-def _corrected(table: pd.DataFrame) -> pd.DataFrame:
-    found: pd.DataFrame = corrected(table, by=())
-    return found
