@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
-from duokit.trust.page.measures import corrections
 from duokit.trust.page.pieces import (
     NONE,
     PERCENT,
@@ -14,6 +15,7 @@ from duokit.trust.page.pieces import (
     escaped,
     heading,
     label,
+    measures_table,
     number,
     p_value,
     share,
@@ -43,8 +45,7 @@ def classes_part(report: TrustReport) -> str:
     for name in report.others:
         worst = at(report.classes, name).head(WORST)
         rows = [
-            [escaped(group), f"{row['images']:.0f}", ends(row, "label_agreement", bare=True)]
-            + [share(row[f"accuracy_{each}"]) for each in ("large", "small")]
+            [escaped(group), f"{row['images']:.0f}", *_alike(row)]
             + [share(row[each]) for each in ("right_to_wrong", "wrong_to_right")]
             + [p_value(row["mcnemar_bh"]), p_value(row["mcnemar_holm"])]
             for group, row in worst.iterrows()
@@ -52,7 +53,7 @@ def classes_part(report: TrustReport) -> str:
         head = [
             "Class", "Images", heading("Same answer", "share of its images"),
             "Accuracy, large model", "Accuracy, this model",
-            "Lost", "Gained", *(each.split(" <small>")[0] for each in corrections()),
+            "Lost", "Gained", "p, Benjamini-Hochberg", "p, Holm",
         ]  # fmt: skip
         caption = f"{name}: the {len(rows)} classes with the least agreement"
         text += table(caption, head, rows)
@@ -75,9 +76,7 @@ def confidence_part(report: TrustReport) -> str:
                 str(part),
                 f"{row['images']:.0f}",
                 f"{share(row['confidence_low'], 2)} to {share(row['confidence_high'], 2)}",
-                ends(row, "label_agreement", bare=True),
-                share(row["accuracy_large"]),
-                share(row["accuracy_small"]),
+                *_alike(row),
                 number(row["kl"]),
             ]
             for part, row in at(report.confidence, name).iterrows()
@@ -88,6 +87,12 @@ def confidence_part(report: TrustReport) -> str:
         ]  # fmt: skip
         text += table(f"{name}: agreement by the large model's confidence", head, rows)
     return text
+
+
+def _alike(row: pd.Series) -> list[str]:
+    """Returns the share of the same answers in a group, and both accuracies."""
+    accuracies = [share(row[f"accuracy_{each}"]) for each in ("large", "small")]
+    return [ends(row, "label_agreement", bare=True), *accuracies]
 
 
 def reliance_part(report: TrustReport) -> str:
@@ -139,16 +144,13 @@ def alignment_part(report: TrustReport) -> str:
         "one does (“seed”), if there is one.</p>"
     )
     for how, found in report.alignment.groupby("explainer", sort=False):
-        names = list(found["model"].unique())
-        rows = [
-            [heading(*told), *(_aligned(found, name, measure) for name in names)]
-            for measure, told in ALIGNMENT.items()
-        ]
         caption = (
             f"Maps by {how} beside the large model's: {found['images'].max()} images, top "
             f"{report.settings['k']:g} regions"
         )
-        text += table(caption, ["Measure", *map(label, names)], rows)
+        text += measures_table(
+            caption, ALIGNMENT, list(found["model"].unique()), partial(_aligned, found)
+        )
     if report.alignment_gain.empty or report.duo is None:
         return text
     rows = [

@@ -13,12 +13,14 @@ from duokit.trust.page.pieces import (
     escaped,
     heading,
     label,
+    measures_table,
     number,
     p_value,
     share,
     table,
 )
 from duokit.trust.report import TrustReport
+from duokit.trust.report_rows import FORMS
 
 AGREEMENT = {
     "label_agreement": ("Same answer", "share of images that both answer alike, right or wrong"),
@@ -44,7 +46,6 @@ CALIBRATION = {
     "brier": ("Brier score", "squared distance to the truth, 0 to 2, lower is better"),
     "log_loss": ("Log loss, nats", "surprise at the true class, lower is better"),
 }
-FORMS = {"raw": "as it is", "tempered": "own temperature"}
 
 
 def short(report: TrustReport) -> str:
@@ -133,18 +134,15 @@ def agreement_part(report: TrustReport) -> str:
     Args:
         report: What `trust_report` found.
     """
-    names = report.others
-    rows = [
-        [heading(*told), *(ends(at(report.agreement, n, m), shares=m in SHARES) for n in names)]
-        for m, told in AGREEMENT.items()
-    ]
+
+    def cell(name: str, measure: str) -> str:
+        return ends(at(report.agreement, name, measure), shares=measure in SHARES)
+
     text = (
         "<p>Two models can be equally accurate and yet err on different images. Probabilities are "
         "compared with each model at its own temperature.</p>"
-    ) + table(
-        "Answers and probabilities beside the large model's",
-        ["Measure", *map(label, names)],
-        rows,
+    ) + measures_table(
+        "Answers and probabilities beside the large model's", AGREEMENT, report.others, cell
     )
     if report.duo is None:
         return text
@@ -174,17 +172,17 @@ def tests_part(report: TrustReport) -> str:
     Args:
         report: What `trust_report` found.
     """
-    names = report.others
-    rows = [
-        [heading(test, told), *(_test(at(report.tests, name, test)) for name in names)]
-        for test, told in TESTS.items()
-    ]
+
+    def cell(name: str, test: str) -> str:
+        return _test(at(report.tests, name, test))
+
+    told = {test: (test, meaning) for test, meaning in TESTS.items()}
     return (
         "<p>A small p says that chance alone would hardly change the answers so. The more tests, "
         "the more small p by luck: Holm's holds the chance of any false alarm among those up to "
         "0.05 at 5 %, Benjamini and Hochberg's lets about one in twenty of them be one. Both count "
         "all tests of this table but Pearson's.</p>"
-    ) + table("Tests of changed answers", ["Test", *map(label, names)], rows)
+    ) + measures_table("Tests of changed answers", told, report.others, cell, first="Test")
 
 
 def _test(row: pd.Series) -> str:
@@ -198,38 +196,33 @@ def _test(row: pd.Series) -> str:
     return f"p {_equals(row['p_value'])}{corrected} {small}"
 
 
-def corrections() -> list[str]:
-    """Return the headings of the two corrected p-values."""
-    return [
-        heading(
-            "p, Benjamini-Hochberg", "of those up to 0.05 about one in twenty is a false alarm"
-        ),
-        heading("p, Holm", "up to 0.05: at most a 5 % chance of any false alarm"),
-    ]
-
-
 def calibration_part(report: TrustReport) -> str:
     """Return the table of calibration.
 
     Args:
         report: What `trust_report` found.
     """
-    values, changes = [], []
-    for (form, told), (measure, (name, meaning)) in product(FORMS.items(), CALIBRATION.items()):
-        first = heading(f"{name}, {told}", meaning)
-        rows = {n: at(report.calibration, n, form, measure) for n in report.models}
-        values.append([first, *(ends(row, shares=False) for row in rows.values())])
-        changes.append([first, *(_change(rows[n]) for n in report.others)])
+    told = {
+        (form, measure): (f"{name}, {own}", meaning)
+        for (form, own), (measure, (name, meaning)) in product(FORMS.items(), CALIBRATION.items())
+    }
+
+    def value(name: str, measure: tuple[str, str]) -> str:
+        return ends(at(report.calibration, name, *measure), shares=False)
+
+    def change(name: str, measure: tuple[str, str]) -> str:
+        return _change(at(report.calibration, name, *measure))
+
     return (
         (
             "<p>When both say 80 %, do both mean it? Much of a difference may be one number: the "
             "temperature, fitted on other images. What is left at the own temperature is more than "
             "scale. Errors of calibration come out too high by noise, in all models.</p>"
         )
-        + table("Calibration", ["Measure", *map(label, report.models)], values)
+        + measures_table("Calibration", told, list(report.models), value)
         + "<p>Differences are paired, on the same images; below 0 this model is the better "
         "calibrated. p by Holm counts all rows of the table.</p>"
-        + table("Difference to the large model", ["Measure", *map(label, report.others)], changes)
+        + measures_table("Difference to the large model", told, report.others, change)
     )
 
 

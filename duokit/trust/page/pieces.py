@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 NONE = "–"
 PERCENT = "\N{NO-BREAK SPACE}%"
+Measure = TypeVar("Measure", bound=Hashable)
 
 
 def escaped(text: object) -> str:
@@ -89,6 +90,30 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> s
         f"<caption>{escaped(caption)}</caption>\n<thead><tr>{top}</tr></thead>\n"
         f"<tbody>\n{body}</tbody></table></div>"
     )
+
+
+def measures_table(
+    caption: str,
+    measures: Mapping[Measure, tuple[str, str]],
+    names: Sequence[str],
+    cell: Callable[[str, Measure], str],
+    *,
+    first: str = "Measure",
+) -> str:
+    """Return a table with a row a measure and a column a model.
+
+    Args:
+        caption: Plain text above it.
+        measures: Measure -> its name and meaning, plain text.
+        names: Of the models.
+        cell: Makes the HTML of a model and a measure.
+        first: Heading of the measures.
+    """
+    rows = [
+        [heading(*told), *(cell(name, measure) for name in names)]
+        for measure, told in measures.items()
+    ]
+    return table(caption, [first, *map(label, names)], rows)
 
 
 def share(value: float, digits: int = 1, *, sign: bool = False) -> str:
