@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from duokit.ablations.cascades import ALONE, ANSWERS, BANDWIDTH, POINTS, UNTUNED, Runs
+from duokit.ablations.cascades import ALONE, ANSWERS, BANDWIDTH, POINTS, UNTUNED, CascadeRun, Runs
 from duokit.ablations.runs import over_runs
 from duokit.ablations.temperatures import trust_small
 from duokit.cascade.cascaded import FittedOn
@@ -156,8 +156,8 @@ def cost_table(
     Raises:
         ValueError: As `measure`.
     """
-    balance = next(iter(runs.values())).balance
-    least = {"small": balance, "large": 1.0, "duo": 1 + balance}
+    first = next(iter(runs.values()))
+    fixed = _costs(first)
     forms = [(variant, answer) for answer in ANSWERS]
     measured = measure(
         runs, forms, metrics=(), budgets=budgets, part=part, resamples=resamples, seed=seed
@@ -166,12 +166,17 @@ def cost_table(
     for answer in ANSWERS:
         table = measured.compare((variant, answer), (variant, against))
         for budget, (_, row) in zip(budgets, table.iterrows(), strict=True):
-            if budget >= least.get(answer, balance) - 1e-9:
+            if budget >= fixed.get(answer, first.balance) - 1e-9:
                 rows[budget, answer] = row
     found = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["budget", "answer"])
     order = [(b, answer) for b in budgets for answer in ANSWERS if (b, answer) in rows]
     found = found.rename(columns={"value": "accuracy", "difference": "lead"}).loc[order]
     return found[["accuracy", "baseline", "lead", "low", "high", "t_low", "t_high"]]
+
+
+def _costs(run: CascadeRun) -> dict[str, float]:
+    """Return what each of ALONE takes for an image, in units of the large model's FLOPs."""
+    return dict(zip(ALONE, (run.balance, 1.0, 1 + run.balance), strict=True))
 
 
 def matched_answers(
@@ -204,7 +209,7 @@ def matched_answers(
     rows = []
     for run, each in runs.items():
         large, small = each.large[part], each.form(variant)[0][part]
-        fixed = dict(zip(ALONE, (each.balance, 1.0, 1 + each.balance), strict=True))
+        fixed = _costs(each)
         for budget in budgets:
             cascade = each.cascade(variant, budget=budget, fitted_on=fitted_on)
             ratio = float(cascade.deferred(small.logits).mean())
