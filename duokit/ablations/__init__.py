@@ -27,6 +27,13 @@ from duokit.ablations.select import (
     pareto_front,
     select_sidekick,
 )
+from duokit.ablations.soups import (
+    compare_groups,
+    ingredients,
+    members_to_match,
+    published_soup_duos,
+    published_soups,
+)
 from duokit.ablations.temperatures import (
     bootstrap_weights,
     compare_errors,
@@ -53,6 +60,11 @@ __all__ = [
     "judge_candidates",
     "pareto_front",
     "select_sidekick",
+    "compare_groups",
+    "ingredients",
+    "members_to_match",
+    "published_soup_duos",
+    "published_soups",
     "bootstrap_weights",
     "compare_errors",
     "published_weights",
