@@ -19,7 +19,6 @@ import torch
 
 Name = Literal["occlusion", "lime", "kernel_shap", "gradient_shap", "integrated_gradients"]
 Presence = Callable[[torch.Tensor], torch.Tensor]
-Draws = Callable[..., Iterator[torch.Tensor]]
 OPTIONS: dict[str, tuple[str, ...]] = {
     "occlusion": (),
     "lime": ("samples", "width", "penalty"),
@@ -41,8 +40,7 @@ class Explainer:
             "kernel_shap", Shapley values by weighted regression; "integrated_gradients", mean
             gradient on the straight way from all parts replaced to none; "gradient_shap", the same
             at random places of the way, with noise. All but lime add up, about or exactly (not
-            occlusion), to output(whole) - output(all replaced). lime and kernel_shap draw presences
-            in pairs, one and its complement, so that maps depend less on the seed.
+            occlusion), to output(whole) - output(all replaced).
         samples: changed inputs (lime, kernel_shap), or places on the way (the two with gradients);
             None for 200 and 20.
         width: lime: width of the kernel exp(-d^2 / (2 width^2)), d = 1 - sqrt(share present), the
@@ -54,8 +52,7 @@ class Explainer:
         ValueError: another name, or options out of range.
 
     Source: Ribeiro et al. 2016, arXiv 1602.04938 (width and penalty as in its authors' code);
-        Lundberg and Lee 2017, arXiv 1705.07874; Covert and Lee 2021, arXiv 2012.01536, for pairs;
-        Sundararajan et al. 2017, arXiv 1703.01365.
+        Lundberg and Lee 2017, arXiv 1705.07874; Sundararajan et al. 2017, arXiv 1703.01365.
     """
 
     name: Name = "occlusion"
@@ -174,7 +171,7 @@ def _lime(
         return torch.exp(-(distance**2) / (2 * how.width**2))
 
     surrogate = SkLearnRidge(alpha=how.penalty)
-    found: torch.Tensor = Lime(function, surrogate, nearness, _in_pairs(halves)).attribute(
+    found: torch.Tensor = Lime(function, surrogate, nearness, halves).attribute(
         present, baselines=0, n_samples=how.samples, perturbations_per_eval=batch
     )
     return found
@@ -185,17 +182,7 @@ def _kernel_shap(
 ) -> torch.Tensor:
     from captum.attr import KernelShap
 
-    method = KernelShap(function)
-    captums = method.perturb_func
-
-    def subsets(*given: Any, **more: Any) -> Iterator[torch.Tensor]:
-        draws = captums(*given, **more)
-        yield next(draws)  # all parts
-        next(draws)  # none, the complement of all
-        yield from draws
-
-    method.perturb_func = _in_pairs(subsets)
-    found: torch.Tensor = method.attribute(
+    found: torch.Tensor = KernelShap(function).attribute(
         present, baselines=0, n_samples=how.samples, perturbations_per_eval=batch
     )
     return found
@@ -225,17 +212,6 @@ def _gradient_shap(
         found = method.attribute(present, absent, n_samples=now, stdevs=how.noise)
         total += now / samples * found.detach()
     return total
-
-
-def _in_pairs(draws: Draws) -> Draws:
-    """Returns a function that yields each presence drawn, and then its complement."""
-
-    def pairs(*given: Any, **more: Any) -> Iterator[torch.Tensor]:
-        for z in draws(*given, **more):
-            yield z
-            yield 1 - z
-
-    return pairs
 
 
 _EXPLAINERS: dict[str, Callable[[Presence, torch.Tensor, Explainer, int, int], torch.Tensor]] = {

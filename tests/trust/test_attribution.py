@@ -89,23 +89,6 @@ def test_integrated_gradients_by_a_riemann_sum():
     assert near == pytest.approx(total[0].numpy(), abs=0.35)
 
 
-@pytest.mark.parametrize("name", ["lime", "kernel_shap"])
-def test_presences_are_drawn_with_their_complements(name):
-    asked = []
-
-    def listening(z):
-        asked.append(z)
-        return curved(z)
-
-    attribute(listening, PARTS, explainer=Explainer(name, samples=20), batch=4)
-    z = torch.cat(asked)
-    assert (z[0] == 1).all()
-    assert torch.equal(z[1::2], 1 - z[::2])
-    assert not torch.equal(z[2], z[4]) or not torch.equal(z[4], z[6])
-    ends = (z == z[:, :1]).all(dim=1)  # all parts or none
-    assert name == "lime" or ends.sum() == 2
-
-
 def test_lime_is_a_weighted_ridge_regression():
     asked = []
 
