@@ -7,11 +7,13 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duokit.cli.finetune import add_options, found_records, run_folder
-from duokit.cli.probe import report
+from duokit.cli.finetune import add_options, run_folder
+from duokit.cli.keeping import asked_parts, found_records, write_missing
+from duokit.cli.options import add_pictures, own_options
 from duokit.images import NAMES, load
 
 if TYPE_CHECKING:
+    from duokit.logits import Record
     from duokit.models.compress.compressed import Compression
 
 WAYS = ("int8_dynamic", "int8_static", "pruned", "resolution")
@@ -32,12 +34,7 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
     parser.add_argument("--data", required=True, choices=NAMES, help="the run's data set")
-    parser.add_argument(
-        "--root", type=Path, help="folder or archive with its pictures (default: the usual places)"
-    )
-    parser.add_argument(
-        "--download", action="store_true", help="fetch pictures if not found (default: no)"
-    )
+    add_pictures(parser)
     parser.add_argument(
         "--how", required=True, choices=WAYS,
         help="int8 with the activations' ranges from each batch, or from training pictures; "
@@ -61,7 +58,6 @@ def register(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 after writing the records that were missing and printing what they hold."""
-    from duokit.logits import save
     from duokit.models.compress.compressed import compressed
     from duokit.models.tuning.predict import check_parts, predict_records
     from duokit.models.tuning.run import load_run
@@ -69,8 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     how = _compression(arguments)
     first = load_run(arguments.folder)
     image_set = load(arguments.data, arguments.root, download=arguments.download)
-    parts = [part for part in first.splits.parts if part != "train"]
-    parts = arguments.parts.split(",") if arguments.parts else parts
+    parts = asked_parts(arguments, first.splits)
     check_parts(first, image_set, first.splits, parts)
     pixels = how.pixels if how.how == "resolution" else first.preprocessing.resolution
     settings = first.settings.replace(resolution=pixels)
@@ -82,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         compressed_from=first.config["checkpoint_sha256"],
         compression=how.as_dict(),
     )
+    made: dict[str, Record] = {}
     missing = [part for part in parts if part not in found]
     if missing:
         device = "cpu" if how.how.startswith("int8") else arguments.device
@@ -92,12 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
             smaller, image_set, parts=missing, dtype=arguments.dtype, command=command(arguments),
             **where,
         )  # fmt: skip
-        for part in missing:
-            save(made[part], paths[part])
-        found |= made
-    for part in parts:
-        report(paths[part], found[part])
-        size = found[part].config["size"]
+    records = write_missing(paths, found, made)
+    size = records[parts[-1]].config["size"]
     print(f"{size['bytes'] / 1e6:.2f} MB ({size['file']}), {size['bytes_before'] / 1e6:.2f} before")
     return 0
 
@@ -119,9 +111,5 @@ def _compression(arguments: argparse.Namespace) -> Compression:
     """Returns the way that the words name; an option of another way is an error."""
     from duokit.models.compress.compressed import OPTIONS, Compression
 
-    given = {name: getattr(arguments, name) for name in NUMBERS}
-    given = {name: value for name, value in given.items() if value is not None}
-    foreign = [name for name in given if name not in OPTIONS[arguments.how]]
-    if foreign:
-        raise ValueError(f"--{foreign[0]} is no option of {arguments.how}: leave it out")
+    given = own_options(arguments, NUMBERS, OPTIONS[arguments.how], arguments.how)
     return Compression(arguments.how, **given)

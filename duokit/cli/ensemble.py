@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duokit.cli.finetune import found_records
-from duokit.cli.probe import report
+from duokit.cli.keeping import found_records, write_missing
+from duokit.cli.options import add_dtype
 
 if TYPE_CHECKING:
     from duokit.logits import Record
@@ -33,16 +33,12 @@ def register(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--parts", help="such as val,test (default: all)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the records, new")
-    parser.add_argument(
-        "--dtype", default="float16", choices=("float16", "float32"),
-        help="how logits are kept (default: float16)",
-    )  # fmt: skip
+    add_dtype(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 after writing the records that were missing and printing what they hold."""
-    from duokit.logits import save
     from duokit.models.ensemble import ensemble_records, member_list
 
     for part, records in _members(arguments).items():
@@ -53,9 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = found_records(
             {part: path}, made.split_checksum, pool=arguments.pool, members=member_list(records)
         )
-        if not found:
-            save(made, path)
-        report(path, found.get(part, made))
+        write_missing({part: path}, found, {part: made})
     return 0
 
 

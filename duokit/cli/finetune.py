@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duokit.cli.probe import kept_splits, report
+from duokit.cli.keeping import found_records, write_missing
+from duokit.cli.options import add_making, add_pictures
+from duokit.cli.probe import kept_splits
 from duokit.images import NAMES, load
 
 if TYPE_CHECKING:
@@ -59,12 +61,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help='a setting, before those of the file, such as lr=3e-5 (default: none)',
     )  # fmt: skip
     parser.add_argument("--data", required=True, choices=NAMES, help="name of the data set")
-    parser.add_argument(
-        "--root", type=Path, help="folder or archive with the pictures (default: the usual places)"
-    )
-    parser.add_argument(
-        "--download", action="store_true", help="fetch pictures if not found (default: no)"
-    )
+    add_pictures(parser)
     parser.add_argument(
         "--splits", type=Path, help="file of splits to use (default: those in OUT, or new ones)"
     )
@@ -77,16 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--runs", type=Path, default=Path("runs/finetune"),
         help="folder for checkpoints and weights (default: runs/finetune)",
     )  # fmt: skip
-    parser.add_argument(
-        "--cache", type=Path, default=Path("runs/pixels"),
-        help="folder that keeps decoded pictures (default: runs/pixels)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--dtype", default="float16", choices=("float16", "float32"),
-        help="how logits are kept (default: float16)",
-    )  # fmt: skip
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar (default: show it)")
+    add_making(parser)
 
 
 def add_curves(parser: argparse.ArgumentParser) -> None:
@@ -153,7 +141,6 @@ def make_records(
         ValueError: records that are there were made with other settings or splits, or a part to
             keep that the splits lack.
     """
-    from duokit.logits import save
     from duokit.models.tuning.run import load_run
     from duokit.models.tuning.tuned import on_top_of, tuned_records
 
@@ -166,6 +153,7 @@ def make_records(
         raise ValueError(f"the splits have no part {sorted(unknown)[0]!r} to keep")
     paths = {part: arguments.out / name / f"{part}.safetensors" for part in parts}
     found = found_records(paths, splits.checksum, settings=settings.as_dict())
+    made: dict[str, Record] = {}
     if len(found) < len(parts):
         made = tuned_records(
             image_set,
@@ -183,52 +171,7 @@ def make_records(
         )
         if os.environ.get("RANK", "0") != "0":
             return  # one of several processes (accelerate launch): the first one writes
-        for part in parts:
-            if part not in found:
-                found[part] = made[part]
-                save(made[part], paths[part])
-    for part in parts:
-        report(paths[part], found[part])
-
-
-def found_records(paths: dict[str, Path], checksum: str, **config: Any) -> dict[str, Record]:
-    """Returns the records that are there, after checking that they are those asked for.
-
-    Args:
-        paths: name of a part -> its file.
-        checksum: of the splits.
-        **config: values that the config of each must have, as JSON has them.
-
-    Raises:
-        ValueError: a record of other splits, or with another value in its config.
-    """
-    from duokit.logits import load as load_record
-
-    found = {part: load_record(path) for part, path in paths.items() if path.is_file()}
-    for part, record in found.items():
-        other = [name for name, value in config.items() if _differs(record.config.get(name), value)]
-        other += ["splits"] if record.split_checksum != checksum else []
-        if other:
-            raise ValueError(
-                f"{paths[part]} was made with other {' and '.join(other)}: choose another --out, "
-                "or remove the file"
-            )
-    return found
-
-
-def _differs(known: Any, value: Any) -> bool:
-    """Returns whether a value in a record is another; younger names have their default."""
-    if isinstance(known, dict) and isinstance(value, dict):
-        return _plain(value) | known != value
-    return bool(known != value)
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Returns what names that a record does not have stood for when it was made."""
-    from duokit.models.tuning.settings import FineTune
-
-    plain = FineTune("").as_dict()
-    return {name: plain.get(name) for name in values}
+    write_missing(paths, found, made)
 
 
 def command(arguments: argparse.Namespace, settings: FineTune, name: str = "finetune") -> str:

@@ -8,7 +8,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duokit.cli.probe import report
+from duokit.cli.keeping import report
+from duokit.cli.options import add_dtype
 
 if TYPE_CHECKING:
     from duokit.logits import OfficialFile, Record
@@ -35,10 +36,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the records")
     parser.add_argument("--data", help="data sets, such as imagenet,caltech256 (default: all)")
     parser.add_argument("--models", help="models, such as ConvNeXt_Base,ResNet50 (default: all)")
-    parser.add_argument(
-        "--dtype", default="float16", choices=("float16", "float32"),
-        help="how logits are kept (default: float16)",
-    )  # fmt: skip
+    add_dtype(parser)
     parser.set_defaults(run=run)
 
 

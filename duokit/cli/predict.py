@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duokit.cli import pretrained
-from duokit.cli.finetune import found_records
-from duokit.cli.probe import report
+from duokit.cli.keeping import asked_parts, found_records, write_missing
+from duokit.cli.options import add_making, add_pictures, own_options
 from duokit.images import NAMES, Splits, default_splits, load, load_splits
 from duokit.images.loose import load_loose
 
 if TYPE_CHECKING:
     from duokit.images import ImageSet
+    from duokit.logits import Record
     from duokit.models.tuning.methods import Method
     from duokit.models.tuning.run import Run
 
@@ -42,12 +43,7 @@ def register(subparsers: Any) -> None:
         "--data", choices=NAMES,
         help="name of the data set; with --pictures and laplace, that of the run (default: none)",
     )  # fmt: skip
-    parser.add_argument(
-        "--root", type=Path, help="folder or archive with its pictures (default: the usual places)"
-    )
-    parser.add_argument(
-        "--download", action="store_true", help="fetch pictures if not found (default: no)"
-    )
+    add_pictures(parser)
     parser.add_argument(
         "--splits", type=Path,
         help="file of splits to use (default: the run's; for another data set, drawn anew)",
@@ -60,16 +56,7 @@ def register(subparsers: Any) -> None:
     _add_method(parser)
     pretrained.add_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the records")
-    parser.add_argument(
-        "--cache", type=Path, default=Path("runs/pixels"),
-        help="folder that keeps decoded pictures of data sets (default: runs/pixels)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--dtype", default="float16", choices=("float16", "float32"),
-        help="how logits are kept (default: float16)",
-    )  # fmt: skip
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar (default: show it)")
+    add_making(parser, pictures="decoded pictures of data sets")
     parser.set_defaults(run=run)
 
 
@@ -97,7 +84,6 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 after writing the records that were missing and printing what they hold."""
-    from duokit.logits import save
     from duokit.models.tuning.predict import predict_records
     from duokit.models.tuning.run import load_run
 
@@ -110,8 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     trained = load_run(arguments.folder)
     settings = trained.settings.replace(resolution=trained.preprocessing.resolution)
     data, image_set, splits = _pictures(arguments, trained)
-    parts = [part for part in splits.parts if part != "train"]
-    parts = arguments.parts.split(",") if arguments.parts else parts
+    parts = asked_parts(arguments, splits)
     out = arguments.out / settings.folder(method.name)
     paths = {part: out / f"{part}.safetensors" for part in parts}
     found = found_records(
@@ -120,6 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint_sha256=trained.config["checkpoint_sha256"],
         prediction=method.as_dict(),
     )
+    made: dict[str, Record] = {}
     missing = [part for part in parts if part not in found]
     if missing:
         made = predict_records(
@@ -135,11 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
             device=arguments.device,
             progress=not arguments.quiet,
         )
-        for part in missing:
-            save(made[part], paths[part])
-        found |= made
-    for part in parts:
-        report(paths[part], found[part])
+    write_missing(paths, found, made)
     return 0
 
 
@@ -166,13 +148,8 @@ def _method(arguments: argparse.Namespace) -> Method:
     from duokit.models.tuning.methods import OPTIONS as KNOWN
     from duokit.models.tuning.methods import Method
 
-    given = {name: getattr(arguments, name) for name in OPTIONS}
-    given = {name: value for name, value in given.items() if value is not None}
-    foreign = [name for name in given if name not in KNOWN[arguments.method]]
-    if foreign:
-        option = "no-flip" if foreign[0] == "flip" else foreign[0]
-        raise ValueError(f"--{option} is no option of the method {arguments.method}: leave it out")
-    return Method(arguments.method, **given)
+    method = arguments.method
+    return Method(method, **own_options(arguments, OPTIONS, KNOWN[method], f"the method {method}"))
 
 
 def _pictures(

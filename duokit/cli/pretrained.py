@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duokit.cli.probe import report
+from duokit.cli.keeping import asked_parts, report
 from duokit.images import Splits, default_splits, load, load_splits, save_splits
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     image_set = load(arguments.data, arguments.root, download=arguments.download)
     check_head(image_set, recipe)
     splits = _splits(arguments, image_set)
-    parts = [part for part in splits.parts if part != "train"]
-    parts = arguments.parts.split(",") if arguments.parts else parts
+    parts = asked_parts(arguments, splits)
     paths = {part: arguments.out / recipe.folder / f"{part}.safetensors" for part in parts}
     kept = {part: _kept(path, splits, recipe) for part, path in paths.items() if path.is_file()}
     for part, record in kept.items():

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from duokit.cli.keeping import write_missing
 from duokit.images import NAMES, Splits, default_splits, load, load_splits, save_splits
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ def register(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 after writing the records that were missing and printing what they hold."""
-    from duokit.logits import save
     from duokit.models import Recipe, probe_records
 
     pretrained = None if arguments.pretrained == "none" else arguments.pretrained
@@ -72,10 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             progress=not arguments.quiet,
         )
         print(f"probe: C = {probe.strength:g}, training accuracy {probe.train_accuracy:.4f}")
-    for part in parts:
-        if part not in kept:
-            save(made[part], paths[part])
-        report(paths[part], kept.get(part) or made[part])
+    write_missing(paths, kept, made)
     return 0
 
 
@@ -138,15 +135,3 @@ def _existing(path: Path, splits: Splits, recipe: Recipe) -> Record:
             "or remove the file"
         )
     return record
-
-
-def report(path: Path, record: Record) -> None:
-    """Prints what a record holds, in one line."""
-    from duokit.metrics import score
-
-    known = record.labels >= 0
-    line = f"{path}: {record.n} images"
-    if known.any():
-        scores = score(record.logits[known].astype("float32"), record.labels[known])
-        line += f", accuracy {scores.correct.mean():.4f}, NLL {scores.nll.mean():.4f}"
-    print(line)

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from duokit.cli.finetune import add_options, add_settings, command, run_folder, task
-from duokit.cli.probe import report
+from duokit.cli.keeping import report
 
 if TYPE_CHECKING:
     from duokit.models.tuning.space import Search

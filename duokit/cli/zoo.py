@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duokit.cli.finetune import add_curves, add_options, make_records, run_folder
-from duokit.cli.probe import kept_splits, report
+from duokit.cli.keeping import report
+from duokit.cli.probe import kept_splits
 from duokit.images import NAMES, ImageSet, default_splits, load, load_splits
 
 if TYPE_CHECKING:

@@ -125,16 +125,3 @@ def test_given_splits_and_random_weights(words, tmp_path):
     assert record.weights == "random, timm"
     for word in ("--splits SPLITS", "--pretrained none", "--dtype float32"):
         assert word in record.config["command"]
-
-
-def test_images_of_no_class_have_no_accuracy(tmp_path, capsys):
-    record = load_one_without_classes()
-    probe.report(tmp_path / "ood.safetensors", record)
-    assert capsys.readouterr().out.endswith("ood.safetensors: 3 images\n")
-
-
-def load_one_without_classes():
-    from duokit.logits import make_record
-
-    logits = np.eye(3, dtype=np.float32) * 4
-    return make_record(logits, [-1, -1, -1], ["a", "b", "c"], model="m", dataset="d", split="ood")
