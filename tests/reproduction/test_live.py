@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from duokit import published
+from duokit.claims import live_pairs
 from duokit.evaluation import fit_duo
 from duokit.logits import load
 from duokit.metrics import score
 from duokit.reproduction import beside_similar, live_gains, share_of_the_way
+from duokit.reproduction.live import LIVE
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / "book" / "artifacts"
 
@@ -76,3 +78,11 @@ def test_similar_pairs_are_those_of_a_similar_balance(live):
 def test_a_missing_record_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         live_gains(tmp_path)
+
+
+def test_the_pairs_are_those_that_the_claims_are_checked_on(live):
+    claimed = live_pairs(ARTIFACTS)
+    names = {(Path(each.large).name, Path(each.small).name) for each in LIVE}
+    assert names == {(pair.large, pair.small) for pair in claimed}
+    balances = sorted(pair.balance for pair in claimed)
+    assert sorted(live["flops_balance"]) == pytest.approx(balances, rel=1e-12)
