@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from duokit.models.compress.prune import prunable
+from duokit.models.compress.prune import prunable, weighted
 
 MASK, KEPT, SHAPE = ".mask", ".kept", ".shape"
 
@@ -53,7 +53,7 @@ def load_sparse(raw: bytes) -> dict[str, torch.Tensor]:
 
 
 def sparsity(model: nn.Module) -> float:
-    """Returns the share of zeros among the weights of convolutions and linear layers, 0 ... 1."""
+    """Returns the share of zeros among the weights that may be pruned (`prunable`), 0 ... 1."""
     weights = [layer.get_parameter("weight") for layer in prunable(model)]
     zeros = sum(int((each == 0).sum()) for each in weights)
     return zeros / sum(each.numel() for each in weights)
@@ -77,7 +77,7 @@ def nonzero_flops(model: nn.Module, resolution: int) -> int:
         places = output.numel() // weight.shape[0]
         total += int(weight.count_nonzero()) * places
 
-    hooks = [layer.register_forward_hook(add) for layer in prunable(model)]
+    hooks = [layer.register_forward_hook(add) for layer in weighted(model)]
     where = next(model.parameters()).device
     try:
         with torch.inference_mode():

@@ -36,6 +36,17 @@ def test_the_smallest_weights_of_all_layers_become_zeros(tiny, share):
     assert all(each.requires_grad for each in tiny.parameters())
 
 
+def test_the_head_stays_whole(tiny):
+    with torch.no_grad():
+        tiny.fc.weight.mul_(1e-3)
+    before = tiny.fc.weight.detach().clone()
+    prune_weights(tiny, 0.9)
+    assert torch.equal(tiny.fc.weight, before)
+    assert sparsity(tiny) == pytest.approx(0.9, abs=0.01)
+    headless = nn.Sequential(nn.Conv2d(3, 2, 3))
+    assert prunable(headless) == [headless[0]]
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
 def test_a_share_out_of_range_is_refused(tiny, share):
     with pytest.raises(ValueError, match="sparsity is"):
@@ -72,12 +83,12 @@ def test_training_keeps_zeros_and_changes_the_rest(tiny, kind):
 def test_weights_that_are_loaded_later_keep_their_own_zeros(tiny):
     state = tiny.state_dict()
     state = {name: each.clone() for name, each in state.items()}
-    state["fc.weight"][0] = 0
+    state["stem.weight"][0] = 0
     with zeros_kept(tiny):
         tiny.load_state_dict(state)
-        tiny(torch.ones(2, 3, 8, 8)).sum().backward()
-    assert not tiny.fc.weight.grad[0].any()
-    assert tiny.fc.weight.grad[1].any()
+        tiny.eval()(torch.randn(8, 3, 8, 8)).square().sum().backward()
+    assert not tiny.stem.weight.grad[0].any()
+    assert tiny.stem.weight.grad[1:].any()
 
 
 # Size
