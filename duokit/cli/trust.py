@@ -28,8 +28,9 @@ def register(subparsers: Any) -> None:
         description="Takes folders of records, each with val.safetensors and PART.safetensors, and "
         "compares every other model with the large one: accuracy, answers, confidence, and maps if "
         "given. Temperatures are fitted on val. A further row is the duo of LARGE and the first "
-        "OTHER, whatever else is compared. Writes one HTML file that needs no network, and all "
-        "numbers beside it as .csv.",
+        "OTHER, whatever else is compared. Writes one HTML file that needs no network, beside it "
+        "all numbers as .csv, and the images that differ most as .ids.txt, for `duokit explain "
+        "--ids`.",
     )
     parser.add_argument("large", type=Path, metavar="LARGE", help="folder of the large model")
     parser.add_argument(
@@ -48,10 +49,10 @@ def register(subparsers: Any) -> None:
     add_bootstrap(parser)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE",
-        help="page to write, .html; the table goes beside it as .csv",
+        help="page to write, .html; the table and the list go beside it",
     )  # fmt: skip
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace both files (default: refuse)"
+        "--overwrite", action="store_true", help="replace all three files (default: refuse)"
     )
     parser.set_defaults(run=run)
 
@@ -59,7 +60,8 @@ def register(subparsers: Any) -> None:
 def _add_maps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--maps", type=Path, nargs="+", default=[], metavar="FILE",
-        help="files of `duokit explain` for these models, in any order (default: none)",
+        help="files of `duokit explain` for these models, in any order; those of images given by "
+        "--ids are shown, the others averaged (default: none)",
     )  # fmt: skip
     parser.add_argument(
         "--k", type=int, default=10, help="most important regions compared (default: 10)"
@@ -105,7 +107,8 @@ def run(given: argparse.Namespace) -> int:
     text = trust_page(report, pictures=drawn, strips=strips)
     table = report.tidy().to_csv(index=False, lineterminator="\n")
     print(f"{summary(report)}\n")
-    for path, content in ((given.out, text), (given.out.with_suffix(".csv"), table)):
+    images_shown = "".join(f"{name}\n" for name in dict.fromkeys(report.differing["id"]))
+    for path, content in zip(_files(given.out), (text, table, images_shown), strict=True):
         print(f"written: {write_whole(path, content.encode(), overwrite=given.overwrite)}")
     print(f"pictures: {len(drawn)}, with maps: {len(strips)}" + (f" ({why})" if why else ""))
     return 0
@@ -132,10 +135,15 @@ def named(folders: Iterable[Path]) -> dict[str, Path]:
     return dict(zip(names, places, strict=True))
 
 
+def _files(page: Path) -> tuple[Path, Path, Path]:
+    """Returns the page, its table, and the list of the images that it shows."""
+    return page, page.with_suffix(".csv"), page.with_suffix(".ids.txt")
+
+
 def _check_out(given: argparse.Namespace) -> None:
     if given.out.suffix != ".html":
         raise ValueError(f"--out {given.out} does not end in .html")
-    for path in (given.out, given.out.with_suffix(".csv")):
+    for path in _files(given.out):
         if path.exists() and not given.overwrite:
             raise FileExistsError(f"{path} exists; take another name, or --overwrite it")
 
@@ -210,7 +218,7 @@ def map_strips(images: ImageSet, report: TrustReport) -> dict[tuple[str, str], b
     from duokit.trust.regions import base_pictures, grid_regions
 
     found = {}
-    group = next(iter(report.maps.values()), {})
+    group = next(iter(report.shown_maps.values()), {})
     for model in (name for name in report.others if name in group):
         for image in map(str, at(report.explained, model)["id"]):
             pair = {

@@ -60,8 +60,9 @@ class TrustReport:
         reliance: index model; ccrc, and threshold, kept, accuracy and low of `usable_region`.
         differing: index model, rank; id, label, answer_large, confidence_large, answer, confidence,
             jensen_shannon: the images where model and large one differ most.
-        explained: the same among the images that have maps; empty without maps.
-        maps: explainer -> model -> maps, from `maps_by_model`.
+        explained: the same among the images of `shown_maps`; empty without maps.
+        maps: explainer -> model -> maps of the images that were drawn, from `maps_by_model`.
+        shown_maps: the same of images that were named (`duokit explain --ids`); `maps` without any.
         alignment: from `aligned`; empty without maps.
         alignment_gain: from `aligned`; empty without maps or duo.
         settings: the options of `trust_report`.
@@ -80,6 +81,7 @@ class TrustReport:
     differing: pd.DataFrame
     explained: pd.DataFrame
     maps: dict[str, dict[str, AttributionMaps]]
+    shown_maps: dict[str, dict[str, AttributionMaps]]
     alignment: pd.DataFrame
     alignment_gain: pd.DataFrame
     settings: dict[str, float]
@@ -123,7 +125,8 @@ def trust_report(
         val: Name -> record, the large model's first: temperatures and the duo's weights are fitted
             on these images.
         test: The same names in the same order: what is reported on.
-        maps: Attribution maps of these models over images of `test`, as many as there are.
+        maps: Attribution maps of these models over images of `test`, as many as there are. Those
+            of images that were named rather than drawn are shown, and not averaged.
         duo: Add the duo of the large model and the first other one, under the name "duo".
         target: Accuracy asked of the usable region, in (0, 1].
         k: Most important regions that are compared, for maps.
@@ -154,8 +157,12 @@ def trust_report(
     closer = {DUO: logits[others[0]]} if duo else {}
     alike = {n: agreement(*each, baseline=closer.get(n), **draws) for n, each in pairs.items()}
     raw = {n: r.logits for n, r in models.items()}
-    owned = maps_by_model(maps, test, duet)
-    seen = {image for group in owned.values() for each in group.values() for image in each.ids}
+    owned, named = (
+        maps_by_model([each for each in maps if each.drawn == drawn], test, duet)
+        for drawn in (True, False)
+    )
+    visible = named or owned
+    seen = {image for group in visible.values() for each in group.values() for image in each.ids}
     images = image_tables(record, scores, large, pairs)
     table, gain = aligned(owned, duet, k=k, **draws)
     return TrustReport(
@@ -172,6 +179,7 @@ def trust_report(
         differing=first_images(images, shown),
         explained=first_images(images, shown, among=seen),
         maps=owned,
+        shown_maps=visible,
         alignment=table,
         alignment_gain=gain,
         settings={"target": target, "k": k, "shown": shown, **draws},

@@ -58,6 +58,8 @@ def test_a_page_and_a_table(words, records, duokit, tmp_path):
     report = expected(records)
     found = pd.read_csv(tmp_path / "out.csv", keep_default_na=False, na_values=[""])
     pd.testing.assert_frame_equal(found, report.tidy())
+    listed = (tmp_path / "out.ids.txt").read_text(encoding="utf-8").splitlines()
+    assert listed == list(dict.fromkeys(report.differing["id"]))
     assert "<h1>Trust beside large</h1>" in (tmp_path / "out.html").read_text(encoding="utf-8")
     for name in ("large", "small", "duo"):
         (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]

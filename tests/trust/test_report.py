@@ -120,6 +120,25 @@ def test_the_duo_is_the_fitted_one_and_is_set_against_the_first_other(report, va
     assert report.agreement.loc["little", "difference"].isna().all()
 
 
+def test_maps_of_named_images_are_shown_and_not_averaged(report, val, test):
+    ids = tuple(dict.fromkeys(report.differing["id"]))
+    more = {"values": np.ones((len(ids), 9), np.float32), "targets": np.zeros(len(ids), np.int64)}
+    named = [
+        map_of(test[name], row, ids=ids, config={"images_seed": None}, **more)
+        for row, name in enumerate(("big", "little"))
+    ]
+    both = trust_report(val, test, maps=[*maps(test), *named], resamples=50, k=3, shown=5)
+    pd.testing.assert_frame_equal(both.alignment, report.alignment)
+    for name in ("little", "duo"):
+        assert both.explained.loc[name].equals(both.differing.loc[name])
+        assert both.shown_maps["occlusion"][name].ids == ids
+    alone = trust_report(val, test, maps=named, resamples=50, shown=5)
+    assert (alone.maps, alone.alignment.empty) == ({}, True)
+    strips = {(name, image): b"strip" for name in ("little", "duo") for image in ids}
+    page = trust_page(both, strips=strips)
+    assert page.count("<img") == 2 * 5
+
+
 def test_without_a_duo(val, test):
     found = trust_report(val, test, duo=False, maps=maps(test), resamples=20)
     assert found.others == NAMES[1:]

@@ -10,6 +10,10 @@ import pandas as pd
 from duokit.trust.page.pieces import at, escaped, label, number, share, table
 from duokit.trust.report import TrustReport
 
+READING = (
+    "<p>Each picture, the large model's map and this model's. Orange regions speak for the class "
+    "that was asked about, blue ones against it; each map has its own scale.</p>"
+)
 HEAD = ("Image", "True class", "Large model says", "This model says", "Jensen-Shannon, bits")
 
 
@@ -32,6 +36,10 @@ def image_part(
         rows = at(report.differing, name)
         text += f"<h3>{escaped(name)}</h3>"
         text += table(f"{len(rows)} of {report.models[name].n:,} images", HEAD, _cells(rows))
+        own = {image: strips[name, image] for image in rows["id"] if (name, image) in strips}
+        if len(own) == len(rows):
+            text += READING + _cards(rows, own, maps=True)
+            continue
         text += _cards(rows, {image: pictures[image] for image in rows["id"] if image in pictures})
         if len(report.explained):
             text += _with_maps(report, name, strips)
@@ -41,15 +49,11 @@ def image_part(
 def _with_maps(report: TrustReport, name: str, strips: Mapping[tuple[str, str], bytes]) -> str:
     """Returns the same among the images that were explained."""
     rows = at(report.explained, name)
-    images = {image for group in report.maps.values() for m in group.values() for image in m.ids}
+    groups = report.shown_maps.values()
+    images = {image for group in groups for each in group.values() for image in each.ids}
     text = table(f"{len(rows)} of the {len(images)} images with maps", HEAD, _cells(rows))
     own = {image: strips[name, image] for image in rows["id"] if (name, image) in strips}
-    if own:
-        text += (
-            "<p>Each picture, the large model's map and this model's. Orange regions speak for the "
-            "class that was asked about, blue ones against it; each map has its own scale.</p>"
-        )
-    return text + _cards(rows, own, maps=True)
+    return text + (READING + _cards(rows, own, maps=True) if own else "")
 
 
 def _cells(rows: pd.DataFrame) -> list[list[str]]:

@@ -169,7 +169,7 @@ def _made(report: TrustReport) -> str:
 def _explained(report: TrustReport) -> Sequence[str]:
     """Returns one line an explainer: how many images, which regions, what was asked."""
     found = []
-    for how, group in report.maps.items():
+    for how, group in (report.maps or report.shown_maps).items():
         one = next(iter(group.values()))
         asked = ", ".join(f"{name} {value}" for name, value in one.question.items())
         regions = ", ".join(f"{name} {value}" for name, value in one.regions.items())
