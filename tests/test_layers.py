@@ -27,7 +27,7 @@ LAYERS: dict[str, set[str] | None] = {
     "trust": {"checks", "threads", "metrics", "fusion", "logits", "models"},
     "plots": {"checks", "metrics", "fusion", "cascade"},
     "evaluation": {"checks", "logits", "fusion", "metrics"},
-    "claims": {"checks", "published", "logits", "fusion", "metrics", "evaluation"},
+    "claims": {"checks", "published", "logits", "fusion", "metrics", "evaluation", "trust"},
     "ablations": {
         *("checks", "published", "logits", "fusion", "metrics", "evaluation", "cascade"),
     },

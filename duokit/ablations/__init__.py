@@ -15,6 +15,7 @@ from duokit.ablations.choices import (
     summarise_choices,
 )
 from duokit.ablations.comparing import paired_test, summary, verdicts
+from duokit.ablations.compression import compression_table
 from duokit.ablations.gatekeeper_claims import forms_needed, gatekeeper_findings
 from duokit.ablations.pairs import pairs
 from duokit.ablations.ranking import rank_changes, ranking_by_temperature, ranking_by_trust
@@ -52,6 +53,7 @@ __all__ = [
     "ranking_by_temperature",
     "ranking_by_trust",
     "captured_by_budget",
+    "compression_table",
     "evaluate_choices",
     "published_choices",
     "summarise_choices",
