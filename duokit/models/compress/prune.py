@@ -55,7 +55,8 @@ def prune_weights(model: nn.Module, sparsity: float) -> None:
             f"sparsity is {sparsity} and the network has {len(layers)} layers with weights to "
             "prune; expected 0 or more and below 1, and at least one layer"
         )
-    weights = [(layer, "weight") for layer in layers]
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    weights = [(layer, "weight") for layer in layers]  # torch prunes contiguous ones alone
     prune.global_unstructured(weights, prune.L1Unstructured, amount=float(sparsity))
     for layer, name in weights:
         prune.remove(layer, name)

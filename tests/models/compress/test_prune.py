@@ -1,5 +1,7 @@
 """The smallest weights of all layers become zeros, and training leaves them there."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +36,13 @@ def test_the_smallest_weights_of_all_layers_become_zeros(tiny, share):
     assert set(after) == set(kept)  # permanent: no masks, no weight_orig
     assert all(torch.equal(after[name], kept[name]) for name in kept if name.endswith("bias"))
     assert all(each.requires_grad for each in tiny.parameters())
+
+
+def test_the_order_of_memory_does_not_matter(tiny):
+    other = copy.deepcopy(tiny).to(memory_format=torch.channels_last)
+    for model in (tiny, other):
+        prune_weights(model, 0.7)
+    assert torch.equal(weights(tiny), weights(other))
 
 
 def test_the_head_stays_whole(tiny):
