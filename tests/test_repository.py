@@ -247,7 +247,8 @@ def test_the_licences_are_there():
 
 
 def test_committed_artifacts_stay_small():
-    files = [path for path in (ROOT / "book" / "artifacts").rglob("*") if path.is_file()]
+    folders = (ROOT / "book" / "artifacts", ROOT / "book" / "maps")
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert files, "the book has no logits"
     assert sum(path.stat().st_size for path in files) < MEGABYTES * 2**20
 

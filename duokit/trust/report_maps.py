@@ -146,8 +146,10 @@ def _owner(maps: AttributionMaps, models: Mapping[str, Record], duo: Duet | None
 def _is_of(maps: AttributionMaps, record: Record) -> bool:
     digest = record.config.get("checkpoint_sha256")
     known = bool(digest and maps.checkpoints)
-    # Predictions by dropout masks, views and the like have the same weights, and no maps.
+    # Predictions by dropout masks, views and the like name the same weights, and have no maps; so
+    # do networks that were rounded, pruned or shown smaller pictures and not trained afterwards.
     plain = (record.config.get("prediction") or {}).get("method", "plain") == "plain"
+    plain &= digest is None or record.config.get("compressed_from") != digest
     return maps.model == _called(record) and plain and (not known or maps.checkpoints == (digest,))
 
 

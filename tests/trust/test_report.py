@@ -279,6 +279,22 @@ def test_the_duos_maps_come_from_a_file_where_the_sum_is_not_exact(val, test):
         trust_report(val, test, maps=[*two, wrong], resamples=2)
 
 
+def test_maps_are_of_the_network_and_not_of_what_was_compressed_from_it(val, test):
+    def rounded(part):
+        small = {"checkpoint_sha256": "sum0", "compressed_from": "sum0"}
+        return part | {"int8": replace(part["big"], config=small)}
+
+    def tuned(part):
+        further = {"checkpoint_sha256": "sum9", "compressed_from": "sum0"}
+        return part | {"pruned": replace(part["big"], config=further)}
+
+    found = trust_report(rounded(val), rounded(test), maps=maps(test), resamples=2)
+    assert list(found.maps["occlusion"]) == ["big", "little", "duo", "big, seed 1"]
+    own = map_of(test["big"], 5, checkpoints=("sum9",))
+    found = trust_report(tuned(val), tuned(test), maps=[*maps(test), own], resamples=2)
+    assert found.maps["occlusion"]["pruned"] is own
+
+
 def test_maps_of_nobody_are_refused(val, test):
     big, little = test["big"], test["little"]
 
