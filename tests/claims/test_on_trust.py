@@ -98,6 +98,22 @@ def test_numbers_are_those_of_the_report(found, report):
     assert found["maps, chance"][0].value == chance
 
 
+def test_the_second_training_and_the_duo_are_not_among_the_nearly_equal(report):
+    wide = trust_findings(report, second="again", near=1.0)
+    assert [each.data for each in wide["flips"]] == ["small", "int8", "pruned"]
+    assert {each.data for each in wide["classes"]} == {"small", "int8", "pruned"}
+
+
+def test_pearsons_test_speaks_where_answers_changed(report):
+    tests = report.tests.copy()
+    swapped, pearson = "Stuart-Maxwell, swapped", "Pearson"
+    tests["p_value"] = 0.5
+    tests.loc[("small", swapped), "p_value"] = tests.loc[("int8", swapped), "p_value"] = 0.01
+    tests.loc[("int8", pearson), "p_value"] = 0.02
+    found = trust_findings(replace(report, tests=tests))["Pearson"]
+    assert {each.data: each.says for each in found} == {"small": "fails", "int8": "holds"}
+
+
 def test_verdicts_follow_the_data(records, found):
     assert said(found, "maps") == said(found, "inherited") == {"holds"}
     assert said(found, "closer") == said(found, "quantised") == {"holds"}
