@@ -39,6 +39,7 @@ from duokit.trust.report_tables import (
 )
 
 DUO = "duo"
+LEAST = 1e-6  # weight of a model in its report
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,8 @@ class TrustReport:
     Attributes:
         models: name -> record of the part that is reported, the large one first, the duo's too.
         duo: its members and weights; None if there is none.
-        weights: name -> own weight fitted on val; temperature = 1 / weight.
+        weights: name -> own weight fitted on val; temperature = 1 / weight. At least 1e-6: a model
+            that is worse than guessing has a weight of 0, with which its answers would be gone.
         scores: index model, metric; as `intervals`, the baseline being the large model.
         agreement: index model, measure; as `Agreement.measures`. The duo's rows have the first
             other model as baseline.
@@ -149,7 +151,8 @@ def trust_report(
             records[DUO] = _fused(records, duet)
     large, *others = models
     record, labels = test[large], test[large].labels
-    weights = own_weights({n: r.logits for n, r in fitted_on.items()}, val[large].labels)
+    fitted = own_weights({n: r.logits for n, r in fitted_on.items()}, val[large].labels)
+    weights = {name: max(weight, LEAST) for name, weight in fitted.items()}
     logits = {n: np.float64(weights[n]) * r.logits for n, r in models.items()}
     scores = {n: score(z, labels) for n, z in logits.items()}
     draws: dict[str, Any] = {"resamples": resamples, "seed": seed, "level": level}

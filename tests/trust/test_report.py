@@ -120,6 +120,18 @@ def test_the_duo_is_the_fitted_one_and_is_set_against_the_first_other(report, va
     assert report.agreement.loc["little", "difference"].isna().all()
 
 
+def test_a_model_worse_than_guessing_keeps_its_answers(val, test):
+    def wrong(part):
+        little = part["little"]
+        return part | {"little": replace(little, logits=-little.logits)}
+
+    found = trust_report(wrong(val), wrong(test), duo=False, resamples=2)
+    accuracy = found.scores["value"].xs("accuracy", level="metric")["little"]
+    assert found.weights["little"] == 1e-6
+    assert accuracy == (test["little"].logits.argmin(1) == test["little"].labels).mean()
+    assert "temperature 1000000" in trust_page(found)
+
+
 def test_maps_of_named_images_are_shown_and_not_averaged(report, val, test):
     ids = tuple(dict.fromkeys(report.differing["id"]))
     more = {"values": np.ones((len(ids), 9), np.float32), "targets": np.zeros(len(ids), np.int64)}

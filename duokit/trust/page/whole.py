@@ -145,7 +145,7 @@ def _made(report: TrustReport) -> str:
     settings, level = report.settings, 100 * report.settings["level"]
     lines = [
         f"{name}: {record.title if record.resolution else record.model}, own weight "
-        f"{report.weights[name]:.4f} (temperature {_inverse(report.weights[name])})"
+        f"{report.weights[name]:.4f} (temperature {1 / report.weights[name]:.4f})"
         for name, record in report.models.items()
     ]
     if report.duo is not None:
@@ -175,7 +175,3 @@ def _explained(report: TrustReport) -> Sequence[str]:
         regions = ", ".join(f"{name} {value}" for name, value in one.regions.items())
         found.append(f"maps by {how}: {len(one.ids)} images; regions: {regions}; {asked}")
     return found
-
-
-def _inverse(weight: float) -> str:
-    return f"{1 / weight:.4f}" if weight > 0 else "infinite"
