@@ -23,7 +23,7 @@ def prunable(model: nn.Module) -> list[nn.Module]:
     """Returns the layers whose weights are pruned: `weighted` without the head.
 
     A head that began as a linear probe has far smaller weights than the rest, so that one threshold
-    for all would empty it: of the book's networks 94 % at half of the weights.
+    for all would empty it: 94 % of the head of Lite0, fine-tuned on Caltech-101, at half of all.
     """
     layers = weighted(model)
     try:
