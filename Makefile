@@ -10,6 +10,8 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 # Test processes at a time, one thread each. `make -j2 book` executes two notebooks at a time.
 WORKERS ?= 2
+# Seconds that `make fuzz` spends on each reader.
+FUZZ ?= 60
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
@@ -105,6 +107,15 @@ check: $(INSTALLED) ## ruff (rules and format) and mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## fuzz every reader of files, FUZZ=60 seconds each; counts in benchmarks/fuzz.csv
+	@test -d $(BUILD)/fuzz/packages || $(PY) -m pip install -q --no-deps --target $(BUILD)/fuzz/packages atheris==3.0.0
+	PYTHONPATH=$(BUILD)/fuzz/packages $(PY) tools/fuzz.py --seconds $(FUZZ) --out benchmarks/fuzz.csv
+
+.PHONY: mutants
+mutants: $(INSTALLED) ## break fusion, metrics, cascade and logits line by line: which tests notice? (hours)
+	$(PY) tools/mutate.py fusion metrics cascade logits --workers $(WORKERS) --out benchmarks
 
 .PHONY: set-repo
 set-repo: ## carry the public address of the repository to every file: URL=https://github.com/me/fork
