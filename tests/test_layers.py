@@ -15,16 +15,17 @@ import duokit
 PACKAGE = Path(duokit.__file__).parent
 # Each part of duokit and the parts it may import, besides itself. None: anything.
 LAYERS: dict[str, set[str] | None] = {
-    "checks": set(),
+    "conversion": set(),
+    "checks": {"conversion"},
     "threads": set(),
     "images": {"checks"},
-    "logits": {"checks"},
+    "logits": {"checks", "conversion"},
     "fusion": {"checks", "threads"},
-    "metrics": {"checks", "threads"},
-    "models": {"checks", "images", "logits", "cascade"},
+    "metrics": {"checks", "conversion", "threads"},
+    "models": {"checks", "conversion", "images", "logits", "cascade"},
     "published": set(),
-    "cascade": {"checks", "threads", "metrics", "fusion"},
-    "trust": {"checks", "threads", "metrics", "fusion", "logits", "models"},
+    "cascade": {"checks", "conversion", "threads", "metrics", "fusion"},
+    "trust": {"checks", "conversion", "threads", "metrics", "fusion", "logits", "models"},
     "plots": {"checks", "metrics", "fusion", "cascade"},
     "evaluation": {"checks", "logits", "fusion", "metrics"},
     "claims": {"checks", "published", "logits", "fusion", "metrics", "evaluation", "trust"},

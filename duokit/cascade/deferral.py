@@ -17,12 +17,12 @@ import numpy.typing as npt
 import torch
 
 from duokit.checks import row_blocks
+from duokit.conversion import as_array
 from duokit.metrics.arrays import (
     ArrayLike,
     Flags,
     Floats,
     Whole,
-    as_array,
     check_confidence,
     check_correct,
     check_scores,
@@ -307,7 +307,7 @@ def defer_by_gain(
     Source: Jitkrittum et al., arXiv 2307.02764; Chow 1970.
     """
     own = check_confidence(small_confidence, "small_confidence")
-    given = as_array(deferred_confidence)
+    given = as_array(deferred_confidence, "deferred_confidence")
     if given.ndim == 0:
         given = np.full(len(own), given)
     other = check_confidence(given, "deferred_confidence")

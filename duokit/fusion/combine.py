@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import torch
 
-from duokit.checks import Array, check_members
+from duokit.checks import Array, check_logits, check_members
 
 Mode = Literal[
     "weighted", "unweighted", "raw_mean", "uq_only", "probability_average", "most_confident"
@@ -54,7 +54,7 @@ def combine(
             needed by "unweighted", "probability_average" and "most_confident".
 
     Returns:
-        NumPy arrays if the first member is one, else tensors; float64 if a member is, else float32.
+        Tensors if the first member is one, else NumPy arrays; float64 if a member is, else float32.
 
     Raises:
         ValueError: Unknown mode, weights that are missing, of another number than the members,
@@ -69,7 +69,7 @@ def combine(
         raise ValueError(f'mode "{mode}" needs {name}=, fitted with fit_weights on the val split')
     else:
         logits = _FUSE[mode](members, values)
-    answering = members[0] if mode == "uq_only" else logits
+    answering = _like(members[0], check_logits(members[0])) if mode == "uq_only" else logits
     return Fused(logits, answering.argmax(1))
 
 
@@ -156,7 +156,7 @@ def _floats(members: Sequence[Array]) -> list[torch.Tensor]:
 
 
 def _like(original: Array, result: torch.Tensor) -> Array:
-    return result.numpy() if isinstance(original, np.ndarray) else result
+    return result if isinstance(original, torch.Tensor) else result.numpy()
 
 
 def _check_weights(weights: Sequence[float] | np.ndarray, members: int) -> np.ndarray:

@@ -4,7 +4,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
+
+from ..conversion import as_array, kind_of, whole_numbers
 
 ArrayLike = npt.ArrayLike | torch.Tensor
 Floats = npt.NDArray[np.float64]
@@ -12,25 +15,20 @@ Whole = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 
-def as_array(values: ArrayLike) -> npt.NDArray[Any]:
-    """Return the values as a NumPy array on the CPU."""
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
-
-
 def check_scores(values: ArrayLike, name: str) -> Floats:
     """Return one float64 number per image.
 
     Args:
-        values: (n,) real numbers, n >= 1, none of them NaN.
+        values: (n,) real numbers, n >= 1, none of them NaN; NumPy, torch, pandas, a list.
         name: What to call them in an error.
 
     Raises:
         ValueError: Another shape, or NaN at some place.
         TypeError: Not numbers.
     """
-    array = as_array(values)
+    array = as_array(values, name)
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must be real numbers, not {array.dtype}")
+        raise TypeError(f"{name} must be real numbers, not {kind_of(values, array)}")
     if array.ndim != 1 or len(array) < 1:
         raise ValueError(f"{name} must have shape (images,) with n >= 1, not {array.shape}")
     array = array.astype(np.float64)
@@ -64,12 +62,63 @@ def check_correct(correct: ArrayLike, rows: int, name: str = "correct") -> Flags
     Raises:
         ValueError: Another shape, or a value that is neither 0 nor 1.
     """
-    array = as_array(correct)
+    array = as_array(correct, name)
     if array.shape != (rows,):
         raise ValueError(f"{name} must have shape ({rows},), one per image, not {array.shape}")
-    if array.dtype.kind not in "bfiu" or not ((array == 0) | (array == 1)).all():
-        raise ValueError(f"{name} must hold True/False or 0/1, not {array.dtype} {array[:3]}...")
+    if array.dtype.kind not in "bfiu":
+        raise ValueError(f"{name} must hold True/False or 0/1, not {kind_of(correct, array)}")
+    wrong = np.flatnonzero((array != 0) & (array != 1))
+    if len(wrong):
+        raise ValueError(f"{name}[{wrong[0]}] is {array[wrong[0]]}: expected True/False or 0/1")
     return array.astype(bool)
+
+
+def check_classes(values: ArrayLike, name: str, rows: int | None = None) -> Whole:
+    """Return one class number per image as int64, whatever the number of classes.
+
+    Args:
+        values: (n,) integers of any type, n >= 1, 0 or more.
+        name: What to call them in an error.
+        rows: How many there must be; None: any number.
+
+    Raises:
+        TypeError: Not integers.
+        ValueError: Another shape, no image, a missing or a negative number, or one above 2^63 - 1.
+    """
+    array = whole_numbers(values, name)
+    if array.ndim != 1 or not len(array) or rows not in (None, len(array)):
+        wanted = "images" if rows is None else rows
+        raise ValueError(f"{name} must have shape ({wanted},), one per image, not {array.shape}")
+    wrong = np.flatnonzero((array < 0) | (array > np.iinfo(np.int64).max))
+    if len(wrong):
+        raise ValueError(
+            f"{name}[{wrong[0]}] is {array[wrong[0]]}, which is no class number: leave out images "
+            "without a class"
+        )
+    return array.astype(np.int64)
+
+
+def check_groups(values: ArrayLike, name: str, rows: int | None = None) -> npt.NDArray[Any]:
+    """Return one number or text per image: the group that it is in; pandas categories too.
+
+    Raises:
+        TypeError: Something else than numbers or texts, or both together.
+        ValueError: Another shape, no image, or a missing group.
+    """
+    if hasattr(getattr(values, "dtype", None), "categories"):
+        values = np.asarray(values, dtype=object)
+    array = as_array(values, name)
+    if array.ndim != 1 or not len(array) or rows not in (None, len(array)):
+        wanted = "images" if rows is None else rows
+        raise ValueError(f"{name} must have shape ({wanted},), one per image, not {array.shape}")
+    missing = np.flatnonzero(pd.isna(array))
+    if len(missing):
+        raise ValueError(f"{name}[{missing[0]}] is missing: leave that image out, or name a group")
+    if array.dtype.kind == "O" and len({isinstance(group, str) for group in array}) == 1:
+        array = np.array(array.tolist())
+    if array.dtype.kind not in "biufU":
+        raise TypeError(f"{name} must be numbers or texts, not {kind_of(values, array)}")
+    return array
 
 
 def check_share(value: float, name: str) -> float:

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from ..checks import Array
-from .arrays import ArrayLike, Floats, Whole, as_array, check_convention
+from .arrays import ArrayLike, Floats, Whole, check_classes, check_convention
 from .scores import score
 
 
@@ -44,11 +44,9 @@ def macro_f1(predictions: ArrayLike, labels: ArrayLike) -> float:
         ValueError: Different lengths, no image, or a negative class.
     """
     found, true = _pair(predictions, labels)
-    if min(found.min(), true.min()) < 0:
-        raise ValueError("a class is negative: leave out images without a class")
-    size = int(max(found.max(), true.max())) + 1
-    hits = np.bincount(true[found == true], minlength=size)
-    seen = np.bincount(true, minlength=size) + np.bincount(found, minlength=size)
+    present, at = np.unique(np.concatenate([found, true]), return_inverse=True)
+    seen = np.bincount(at)
+    hits = np.bincount(at[: len(found)][found == true], minlength=len(present))
     return float(f1_of(hits.astype(np.float64), seen.astype(np.float64)))
 
 
@@ -111,9 +109,5 @@ def brier(
 
 
 def _pair(predictions: ArrayLike, labels: ArrayLike) -> tuple[Whole, Whole]:
-    found, true = as_array(predictions), as_array(labels)
-    if found.ndim != 1 or found.shape != true.shape or not len(found):
-        raise ValueError(
-            f"predictions {found.shape} and labels {true.shape} must have one same shape (images,)"
-        )
-    return found, true
+    true = check_classes(labels, "labels")
+    return check_classes(predictions, "predictions", len(true)), true

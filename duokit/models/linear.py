@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from duokit.conversion import whole_numbers
+
 # C of scikit-learn; strong to weak. Half decades: between neighbours val NLL changes by about 1 %.
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 30.0)
 STRONGEST = 1e-8  # C: here the probe says little more than how frequent each class is
@@ -193,7 +195,7 @@ def _final(
 
 
 def _checked(features: np.ndarray, labels: np.ndarray, classes: int, what: str) -> np.ndarray:
-    numbers = np.asarray(labels, dtype=np.int64)
+    numbers = whole_numbers(labels, f"{what} labels").astype(np.int64)
     if features.ndim != 2 or numbers.shape != features.shape[:1]:
         raise ValueError(
             f"{what} features have shape {features.shape} and labels {numbers.shape}; expected "

@@ -16,7 +16,8 @@ import pandas as pd
 import torch
 
 from duokit.checks import Array, check_labels, check_members, row_blocks
-from duokit.metrics.arrays import ArrayLike, Floats, Whole, as_array
+from duokit.conversion import as_array, kind_of
+from duokit.metrics.arrays import ArrayLike, Floats, Whole
 from duokit.metrics.intervals import interval_ends, resample_counts
 from duokit.metrics.scores import confidences
 from duokit.trust.changes import change_tests
@@ -184,9 +185,13 @@ def log_probs(probs: ArrayLike) -> Floats:
         probs: (n, k) in [0, 1]; each row sums to 1 within .001.
 
     Raises:
+        TypeError: Not numbers.
         ValueError: Another shape, a value outside, or a row that does not sum to 1.
     """
-    array = as_array(probs).astype(np.float64)
+    array = as_array(probs, "probs")
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"probs must be numbers in [0, 1], not {kind_of(probs, array)}")
+    array = array.astype(np.float64)
     if array.ndim != 2:
         raise ValueError(f"probs must have shape (images, classes), not {array.shape}")
     wrong = ~((array >= 0).all(1) & (np.abs(array.sum(1) - 1) < 1e-3))

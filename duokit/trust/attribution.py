@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from duokit.conversion import as_array
 from duokit.trust.explainers import Explainer, Name, attribute, seed_of
 from duokit.trust.regions import as_pictures, as_regions, replacement
 
@@ -112,7 +113,7 @@ def _asked(logits: torch.Tensor, label: int, output: str) -> torch.Tensor:
 
 def _targets(targets: Any, n: int) -> list[int]:
     """Returns n class numbers."""
-    found = np.asarray(targets.cpu() if isinstance(targets, torch.Tensor) else targets)
+    found = as_array(targets, "targets")
     if found.shape != (n,) or found.dtype.kind not in "iu":
         raise ValueError(
             f"targets have shape {found.shape} and type {found.dtype}; expected {n} whole numbers, "

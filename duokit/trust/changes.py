@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import chi2
 
 from duokit.checks import Array
-from duokit.metrics.arrays import ArrayLike, Floats, Whole, as_array
+from duokit.metrics.arrays import ArrayLike, Floats, Whole, check_classes
 from duokit.metrics.chance import mcnemar
 
 
@@ -50,16 +50,14 @@ def change_tests(
         Index test; columns statistic, dof (nan where a test has none), p_value.
 
     Raises:
-        ValueError: Lengths that differ, or swaps below 1.
+        TypeError: Not integers.
+        ValueError: Lengths that differ, a negative class, or swaps below 1.
 
     Source: McNemar 1947; Stuart 1955; Maxwell 1970; Kamal and Talbert, arXiv 2510.06125.
     """
-    before, after, true = (as_array(a).astype(np.int64) for a in (large, small, labels))
-    if before.ndim != 1 or before.shape != after.shape or before.shape != true.shape:
-        raise ValueError(
-            f"large {before.shape}, small {after.shape} and labels {true.shape} must have one same "
-            "shape (images,)"
-        )
+    true = check_classes(labels, "labels")
+    before = check_classes(large, "large", len(true))
+    after = check_classes(small, "small", len(true))
     if swaps < 1:
         raise ValueError(f"swaps must be 1 or more, not {swaps}")
     gained = int(((before != true) & (after == true)).sum())

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import chi2_contingency
 
-from duokit.checks import Array, check_labels
-from duokit.metrics.arrays import ArrayLike, Whole, as_array
+from duokit.checks import Array, check_labels, check_logits
+from duokit.metrics.arrays import ArrayLike, Whole, check_groups
 from duokit.metrics.chance import CORRECTIONS, corrected, share_interval
 from duokit.metrics.scores import confidences, score
 from duokit.trust.agreement import per_image
@@ -76,9 +76,7 @@ def agreement_by_group(
     """
     each = per_image(large, small, labels)
     one, other = (score(z, labels) for z in (large, small))
-    given = one.labels if groups is None else np.asarray(groups)
-    if given.shape != (len(each),):
-        raise ValueError(f"groups must have shape ({len(each)},), not {given.shape}")
+    given = one.labels if groups is None else check_groups(groups, "groups", len(each))
     names, group = np.unique(given, return_inverse=True)
     swaps = max(999, 50 * len(names)) if swaps is None else swaps
     each = each.assign(accuracy_large=one.correct, accuracy_small=other.correct).astype(float)
@@ -174,11 +172,10 @@ def skewsize(
 
     Source: Albuquerque et al., arXiv 2407.10633; Bergsma 2013.
     """
-    answers = confidences(logits).predictions
-    true = check_labels(labels, len(answers), np.shape(logits)[1]).cpu().numpy()
-    given = np.asarray(attribute)
-    if given.shape != true.shape:
-        raise ValueError(f"attribute must have shape {true.shape}, not {given.shape}")
+    z = check_logits(logits)
+    answers = confidences(z).predictions
+    true = check_labels(labels, *z.shape).cpu().numpy()
+    given = check_groups(attribute, "attribute", len(true))
     effects = {int(y): cramers_v(given[true == y], answers[true == y]) for y in np.unique(true)}
     found = pd.Series(effects, name="effect").rename_axis("class")
     known = found.dropna().to_numpy()
@@ -205,7 +202,8 @@ def cramers_v(one: ArrayLike, other: ArrayLike) -> float:
 
     Source: Bergsma 2013, "A bias-correction for Cramer's V and Tschuprow's T".
     """
-    table = _counts(as_array(one), as_array(other))
+    first = check_groups(one, "one")
+    table = _counts(first, check_groups(other, "other", len(first)))
     n, (r, c) = table.sum(), table.shape
     if r < 2:
         return float("nan")
