@@ -39,9 +39,10 @@ class Measured:
     def compare(self, ours: Form, theirs: Form, *, level: float = 0.95) -> pd.DataFrame:
         """Return how far one form is ahead of another: the mean over runs, and two intervals.
 
-        Convention: `low` and `high` draw images again, the same for both forms and for all runs
-        that share their images: they answer for these very networks. `t_low` and `t_high` take a
-        run as one number: they answer for other trainings (and, of folds, other images).
+        Convention: `low` and `high` draw images again (percentile bootstrap, of the accuracies too:
+        a mean over runs is no share), the same for both forms and for all runs that share their
+        images: they answer for these very networks. `t_low` and `t_high` take a run as one number:
+        they answer for other trainings (and, of folds, other images).
 
         Args:
             ours: Form of the small model and answer.

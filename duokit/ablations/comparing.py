@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import ttest_rel
 
 from duokit.metrics.chance import CORRECTIONS, mcnemar, spread_test
+from duokit.metrics.intervals import changed
 from duokit.metrics.scores import Scores
 from duokit.metrics.table import evaluate
 
@@ -42,9 +43,7 @@ def paired_test(
     Source: McNemar 1947; Student 1908; Efron and Tibshirani 1993, section 13.3.
     """
     if metric == "accuracy":
-        gained = int((scores.correct & ~baseline.correct).sum())
-        lost = int((~scores.correct & baseline.correct).sum())
-        return mcnemar(gained, lost), "McNemar"
+        return mcnemar(*changed(scores.correct, baseline.correct)), "McNemar"
     if metric in PER_IMAGE:
         ours, theirs = getattr(scores, metric), getattr(baseline, metric)
         if np.ptp(ours - theirs) == 0:  # no spread: t is 0 / 0 or infinite

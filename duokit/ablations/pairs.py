@@ -26,7 +26,12 @@ from duokit.fusion.sidekick import sidekick_test
 from duokit.fusion.weights import WeightFit, fit_weights
 from duokit.logits.record import Record, same_images
 from duokit.metrics.chance import corrected
-from duokit.metrics.intervals import MOST_BYTES, interval_ends, resample_counts
+from duokit.metrics.intervals import (
+    MOST_BYTES,
+    difference_ends,
+    interval_ends,
+    resample_counts,
+)
 from duokit.metrics.scores import Scores, score
 from duokit.metrics.smooth import CELLS
 from duokit.metrics.table import METRICS, check_names, evaluate
@@ -214,7 +219,8 @@ class Sweep:
         with np.errstate(divide="ignore", invalid="ignore"):
             gain = difference / (perfect - base)
         gain[~np.isfinite(gain)] = np.nan
-        ends, gain_ends = (interval_ends(d, self.level) for d in (difference, gain))
+        ends = difference_ends(scores, [big.scores], self.metrics, difference, self.level)
+        gain_ends = interval_ends(gain, self.level)
         for place, name in enumerate(self.metrics):
             value, baseline = values[name], big.values[name]
             lack = perfect[place] - baseline

@@ -15,7 +15,7 @@ from duokit import published
 from duokit.evaluation import fit_duo
 from duokit.fusion.weights import fit_weights
 from duokit.logits.record import Record, same_images
-from duokit.metrics.intervals import interval_ends, resampled
+from duokit.metrics.intervals import difference_ends, own_ends, resampled
 from duokit.metrics.scores import Scores, score
 from duokit.metrics.table import METRICS, check_names, evaluate
 from duokit.metrics.weighted import Weighted
@@ -198,12 +198,13 @@ def compare_groups(
     for name, members in groups.items():
         table = pd.DataFrame({"value": values[name]}, index=pd.Index(names, name="metric"))
         table.insert(0, "flops", _flops(members))
-        table["low"], table["high"] = interval_ends(drawn[name], 0.95)
+        table["low"], table["high"] = own_ends(answers[name], names, drawn[name], 0.95)
         rivals = against.get(name, ())
         table["baseline"] = _mean([values[rival] for rival in rivals], len(names))
         table["difference"] = table["value"] - table["baseline"]
         less = drawn[name] - (np.mean([drawn[r] for r in rivals], 0) if rivals else np.nan)
-        table["difference_low"], table["difference_high"] = interval_ends(less, 0.95)
+        ends = difference_ends(answers[name], [answers[r] for r in rivals], names, less, 0.95)
+        table["difference_low"], table["difference_high"] = ends
         table["says"] = [_says(row, METRICS[str(m)].better) for m, row in table.iterrows()]
         tables[name] = table
     return pd.concat(tables, names=["group"])

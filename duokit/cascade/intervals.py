@@ -1,8 +1,8 @@
 """How far the numbers of a cascade could be off, had other images been drawn, or other seeds.
 
-Images: percentile bootstrap. Sorting does not depend on how often an image was drawn, so it is done
-once, and each resample costs a few running sums over the images. Seeds: one row a run, for a t
-interval over runs.
+Images: limits of a share for both accuracies, percentile bootstrap for all else. Sorting does not
+depend on how often an image was drawn, so it is done once, and each resample costs a few running
+sums over the images. Seeds: one row a run, for a t interval over runs.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,8 @@ from duokit.cascade.deferral import (
 )
 from duokit.checks import row_blocks
 from duokit.metrics.arrays import ArrayLike, Floats, check_confidence
-from duokit.metrics.intervals import MOST_BYTES, interval_ends, resample_counts
+from duokit.metrics.chance import check_level, paired_interval, share_interval
+from duokit.metrics.intervals import MOST_BYTES, changed, interval_ends, resample_counts
 from duokit.metrics.ranked import between, group_ends, places, running
 from duokit.threads import in_threads
 
@@ -64,7 +65,7 @@ def cascade_intervals(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Return each number of a cascade with its bootstrap interval, and differences to another.
+    """Return each number of a cascade with its interval, and differences to another.
 
     | name | number |
     |---|---|
@@ -76,12 +77,15 @@ def cascade_intervals(
     | s_o | `confidence_overlap`, of 1 - uncertainty; lower is better |
     | accuracy@budget | joint accuracy where small + ratio * large FLOPs meet the budget |
 
-    Convention: everything is computed anew on each resample, the threshold of a budget too. With a
-    baseline, such as the same small model before Gatekeeper, both are counted on the same
-    resamples, so the interval of the difference is a paired one. Resamples where a number is not
-    defined are left out. The intervals cover the draw of test images, not the training of models:
-    for that see `cascade_differences`. s_o is a smoothed estimate, and a resample is noisier than
-    the sample, which makes densities differ more: its interval lies a little low.
+    Convention: `small` and `deferred` are shares of images, with Clopper-Pearson intervals and, for
+    a difference, `paired_interval`, unless both cascades answer alike everywhere: then it is one
+    model. All other numbers have percentile bootstrap intervals: everything is computed anew on
+    each resample, the threshold of a budget too. With a baseline, such as the same small model
+    before Gatekeeper, both are counted on the same resamples, so the interval of the difference is
+    a paired one. Resamples where a number is not defined are left out. The intervals cover the draw
+    of test images, not the training of models: for that see `cascade_differences`. s_o is a
+    smoothed estimate, and a resample is noisier than the sample, which makes densities differ more:
+    its interval lies a little low.
 
     Args:
         outcome: Of the cascade.
@@ -108,8 +112,7 @@ def cascade_intervals(
     _check(metrics)
     if int(resamples) != resamples or resamples < 1:
         raise ValueError(f"resamples must be a whole number, 1 or more, not {resamples}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), not {level}: 95 % is 0.95")
+    check_level(level)
     given = [outcome] if baseline is None else [outcome, baseline]
     counted = [Counted(each, metrics, budgets, bandwidth, points) for each in given]
     n = counted[0].n
@@ -127,11 +130,11 @@ def cascade_intervals(
     drawn = [np.concatenate(part) for part in parts]
     values = [each.own for each in counted]
     table = pd.DataFrame({"value": values[0]}, pd.Index(counted[0].names, name="metric"))
-    table["low"], table["high"] = interval_ends(drawn[0], level)
+    table["low"], table["high"] = _own_ends(counted[0], drawn[0], level)
     if baseline is not None:
         table["baseline"] = values[1]
         table["difference"] = values[0] - values[1]
-        ends = interval_ends(drawn[0] - drawn[1], level)
+        ends = _difference_ends(*counted, drawn[0] - drawn[1], level)
         table["difference_low"], table["difference_high"] = ends
     return table
 
@@ -204,6 +207,7 @@ class Counted:
         )
         self.bandwidth, self.points = bandwidth, points
         self.small, self.confidence = small, 1 - scores
+        self.answers = {"small": small, "deferred": deferred}
         if "s_o" in metrics:
             check_confidence(self.confidence, "1 - uncertainty")
 
@@ -257,6 +261,27 @@ class Counted:
             joint = small[:, None] + between(at, images, change, last, last - 1) / n
             found.update(zip(self.names[len(self.metrics) :], joint.T, strict=True))
         return found
+
+
+def _own_ends(counted: Counted, drawn: Floats, level: float) -> tuple[Floats, Floats]:
+    ends = np.stack(interval_ends(drawn, level))
+    for column, name in enumerate(counted.names):
+        if name in counted.answers:
+            right = counted.answers[name].sum()
+            ends[:, column] = share_interval(right, counted.n, level=level)
+    return ends[0], ends[1]
+
+
+def _difference_ends(
+    ours: Counted, theirs: Counted, drawn: Floats, level: float
+) -> tuple[Floats, Floats]:
+    ends = np.stack(interval_ends(drawn, level))
+    for column, name in enumerate(ours.names):
+        if name in ours.answers:
+            gained, lost = changed(ours.answers[name], theirs.answers[name])
+            if gained or lost:  # else it is one model
+                ends[:, column] = paired_interval(gained, lost, ours.n, level=level)
+    return ends[0], ends[1]
 
 
 def _share(part: Floats, whole: Floats) -> Floats:

@@ -1,13 +1,16 @@
-"""How far each number could be off, had other images been drawn: percentile bootstrap intervals."""
+"""How far each number could be off, had other images been drawn: intervals and paired intervals."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
+from ..checks import row_blocks
 from ..threads import in_threads
-from .arrays import Floats
+from .arrays import Flags, Floats
+from .chance import check_level, paired_interval, share_interval
 from .scores import Scores
 from .smooth import CELLS
 from .table import METRICS, check_names, evaluate
@@ -25,7 +28,11 @@ def intervals(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Return each metric with its percentile bootstrap interval, and differences to a baseline.
+    """Return each metric with its interval, and differences to a baseline with paired ones.
+
+    Accuracy has its Clopper-Pearson interval and a difference of accuracies that of
+    `paired_interval`: both need the counts alone, and hold where there are few errors or none. All
+    other metrics have percentile bootstrap intervals.
 
     A resample draws n images with replacement; the interval runs between the (1 - level) / 2 and
     (1 + level) / 2 quantiles of the metric over resamples. With a baseline both predictors are
@@ -53,7 +60,7 @@ def intervals(
     Raises:
         ValueError: An unknown metric, or a baseline scored on other labels.
 
-    Source: Efron 1979.
+    Source: Efron 1979; Clopper and Pearson 1934; Bonett and Price 2012.
     """
     names = list(METRICS if metrics is None else metrics)
     _check(scores, baseline, names, resamples, level)
@@ -61,14 +68,82 @@ def intervals(
     drawn = resampled([Weighted(s, names) for s in given], names, resamples=resamples, seed=seed)
     values = [pd.Series(evaluate(s, names)) for s in given]
     table = pd.DataFrame({"value": values[0]}).rename_axis("metric")
-    table["low"], table["high"] = interval_ends(drawn[0], level)
+    table["low"], table["high"] = own_ends(scores, names, drawn[0], level)
     if baseline is not None:
         table["baseline"] = values[1]
         table["difference"] = values[0] - values[1]
-        table["difference_low"], table["difference_high"] = interval_ends(
-            drawn[0] - drawn[1], level
-        )
+        ends = difference_ends(scores, [baseline], names, drawn[0] - drawn[1], level)
+        table["difference_low"], table["difference_high"] = ends
     return table
+
+
+def own_ends(
+    scores: Scores, names: Sequence[str], drawn: Floats, level: float
+) -> tuple[Floats, Floats]:
+    """Return (m,) low and high ends of each metric of a predictor.
+
+    Args:
+        scores: Of the predictor.
+        names: Of m metrics.
+        drawn: (r, m) each in each resample.
+        level: In (0, 1).
+    """
+    ends = np.stack(interval_ends(drawn, level))
+    for column, name in enumerate(names):
+        if name == "accuracy":
+            right = scores.correct.sum()
+            ends[:, column] = share_interval(right, len(scores), level=level)
+    return ends[0], ends[1]
+
+
+def difference_ends(
+    scores: Scores,
+    rivals: Sequence[Scores],
+    names: Sequence[str],
+    drawn: Floats,
+    level: float,
+) -> tuple[Floats, Floats]:
+    """Return (m,) low and high ends of how far a predictor is from its rival.
+
+    Args:
+        scores: Of the predictor.
+        rivals: Of what it is compared with; of several the mean of their metrics.
+        names: Of m metrics.
+        drawn: (r, m) each difference in each resample.
+        level: In (0, 1).
+    """
+    ends = np.stack(interval_ends(drawn, level))
+    for column, name in enumerate(names):
+        if name == "accuracy" and len(rivals) == 1 and not _one_classifier(scores, rivals[0]):
+            gained, lost = changed(scores.correct, rivals[0].correct)
+            ends[:, column] = paired_interval(gained, lost, len(scores), level=level)
+    return ends[0], ends[1]
+
+
+def changed(right: Flags, baseline: Flags) -> tuple[int, int]:
+    """Return how many images the one alone answers right, and how many the baseline alone."""
+    return int((right & ~baseline).sum()), int((baseline & ~right).sum())
+
+
+def _one_classifier(scores: Scores, baseline: Scores) -> bool:
+    """Return whether both answer alike by construction, so that no image can part them.
+
+    A model and its multiple, as after temperature scaling; or answers taken from the baseline, as
+    in UQ-only mode. Two models that merely agree on these images are not one.
+    """
+    if scores is baseline:
+        return True
+    z, w = scores.logits, baseline.logits
+    if z.ndim < 2 or w.ndim < 2 or not np.array_equal(scores.predictions, baseline.predictions):
+        return False  # a sweep over pairs does not keep the logits
+    if any((each.argmax(1).cpu().numpy() != scores.predictions).any() for each in (z, w)):
+        return True
+    at = int(w.abs().argmax())
+    ratio = z.flatten()[at].double() / w.flatten()[at].double()
+    return all(
+        torch.allclose(z[rows].double(), ratio * w[rows].double(), rtol=1e-4, atol=1e-4)
+        for rows in row_blocks(*z.shape)
+    )
 
 
 def resampled(
@@ -122,8 +197,7 @@ def _check(
     check_names(names)
     if int(resamples) != resamples or resamples < 1:
         raise ValueError(f"resamples must be a whole number, 1 or more, not {resamples}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), not {level}: 95 % is 0.95")
+    check_level(level)
     if baseline is None:
         return
     if len(baseline) != len(scores):

@@ -18,6 +18,7 @@ import torch
 from duokit.checks import Array, check_labels, check_members, row_blocks
 from duokit.conversion import as_array, kind_of
 from duokit.metrics.arrays import ArrayLike, Floats, Whole
+from duokit.metrics.chance import paired_interval, share_interval
 from duokit.metrics.intervals import interval_ends, resample_counts
 from duokit.metrics.scores import confidences
 from duokit.trust.changes import change_tests
@@ -26,6 +27,7 @@ PER_IMAGE = (
     *("label_agreement", "right_to_wrong", "wrong_to_right"),
     *("kl", "jensen_shannon", "probability_loyalty"),
 )
+SHARES = ["label_agreement", "right_to_wrong", "wrong_to_right", "changes", "flips"]  # of images
 DERIVED = ("changes", "flips", "direction", "accuracy_change")
 MOST_BYTES = 2**27  # of resampled counts held at a time
 
@@ -66,7 +68,7 @@ def agreement(
     seed: int = 0,
     level: float = 0.95,
 ) -> Agreement:
-    """Return how alike two models answer, with percentile bootstrap intervals over images.
+    """Return how alike two models answer, with intervals over images.
 
     | measure | meaning, per image and then averaged |
     |---|---|
@@ -79,6 +81,9 @@ def agreement(
     | flips | right to wrong or wrong to right: the volume V of what changed |
     | direction | share f of the flips that improve; nan without flips |
     | accuracy_change | accuracy of small less that of large, V (2 f - 1) |
+
+    Shares of images have Clopper-Pearson intervals, differences of two shares those of
+    `paired_interval`, all other numbers percentile bootstrap ones.
 
     KL is read from logits and stays finite; log-probabilities of 0 would make it infinite, which is
     why the Jensen-Shannon divergence is given too.
@@ -114,11 +119,22 @@ def agreement(
     ]
     found = pd.DataFrame({"value": values[0]}, index=[*PER_IMAGE, *DERIVED]).rename_axis("measure")
     found["low"], found["high"] = interval_ends(drawn[0], level)
+    flags = [_flags(table) for table in tables]
+    if resamples:
+        ends = share_interval(flags[0].sum(), len(flags[0]), level=level)
+        found.loc[SHARES, ["low", "high"]] = np.transpose(ends)
+        lost, gained = flags[0][["right_to_wrong", "wrong_to_right"]].sum()
+        ends = paired_interval(gained, lost, len(flags[0]), level=level)
+        found.loc["accuracy_change", ["low", "high"]] = np.transpose(ends)
     if baseline is not None:
         found["baseline"] = values[1]
         found["difference"] = values[0] - values[1]
-        ends = interval_ends(drawn[0] - drawn[1], level)
-        found["difference_low"], found["difference_high"] = ends
+        columns = ["difference_low", "difference_high"]
+        found[columns] = np.transpose(interval_ends(drawn[0] - drawn[1], level))
+        if resamples:
+            more, fewer = ((a & ~b).sum() for a, b in (flags, flags[::-1]))
+            ends = paired_interval(more, fewer, len(flags[0]), level=level)
+            found.loc[SHARES, columns] = np.transpose(ends)
     answers, right = _answers([large, small], labels)
     return Agreement(
         images=len(right[0]),
@@ -152,6 +168,13 @@ def per_image(large: Array, small: Array, labels: Array) -> pd.DataFrame:
         *(kl, js, 1 - np.sqrt(js)),
     ]
     return pd.DataFrame(np.column_stack(columns).astype(np.float64), columns=list(PER_IMAGE))
+
+
+def _flags(table: pd.DataFrame) -> pd.DataFrame:
+    """Return (n, SHARES) bool, which of them each image is."""
+    same, lost, gained = (table[name] == 1 for name in PER_IMAGE[:3])
+    columns = [same, lost, gained, ~same, lost | gained]
+    return pd.concat(columns, axis=1).set_axis(SHARES, axis=1)
 
 
 def divergences(large: Array, small: Array) -> tuple[Floats, Floats]:

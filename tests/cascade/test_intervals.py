@@ -16,6 +16,7 @@ from duokit.cascade.intervals import (
     cascade_differences,
     cascade_intervals,
 )
+from duokit.metrics.chance import paired_interval, share_interval
 from duokit.metrics.intervals import resample_counts
 from tests.cascade.samples import make_cascade, make_pair
 
@@ -106,8 +107,16 @@ def test_intervals_are_the_quantiles_of_paired_resamples(monkeypatch):
         d = np.repeat(np.arange(80), row)
         drawn.append([direct(*(part[d] for part in each[:3])) for each in (first, second)])
     ours, theirs = np.array(drawn)[:, :, [*range(7), 8]].transpose(1, 0, 2)
+    counted = np.array(first[1:3]), np.array(second[1:3])
+    more, fewer = ((a & ~b).sum(1) for a, b in (counted, counted[::-1]))
+    shares = {
+        "low": np.transpose(share_interval(counted[0].sum(1), 80, level=0.8)),
+        "difference_low": np.transpose(paired_interval(more, fewer, 80, level=0.8)),
+    }
+    shares["difference_low"][1] = 0  # one large model
     for columns, values in ((["low", "high"], ours), (COLUMNS[5:], ours - theirs)):
         expected = np.nanquantile(values, [0.1, 0.9], axis=0).T
+        expected[:2] = shares[columns[0]]
         np.testing.assert_allclose(table[columns], expected, atol=1e-10)
     assert (table["difference"] == table["value"] - table["baseline"]).all()
     alone = cascade_intervals(first, **options)

@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from duokit.metrics.chance import corrected, lower_limit, mcnemar, share_interval, spread_test
+from duokit.metrics.chance import (
+    corrected,
+    lower_limit,
+    mcnemar,
+    paired_interval,
+    share_interval,
+    spread_test,
+)
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])
@@ -20,6 +27,76 @@ def test_intervals_of_a_share_are_scipys(level):
 def test_the_lower_limit_leaves_so_much_luck():
     assert lower_limit([0, 7], 7, 0.95).tolist() == pytest.approx([0, 0.05 ** (1 / 7)])
     assert stats.binom.sf(29, 40, lower_limit(30, 40, 0.95)) == pytest.approx(0.05)
+
+
+@pytest.mark.promise("intervals")
+@pytest.mark.parametrize("n", [1, 2, 3, 20, 50, 200])
+def test_the_interval_of_a_share_holds_it_as_often_as_it_says(n):
+    """Exact: every number of right answers, weighed by how likely it is."""
+    right = np.arange(n + 1)
+    low, high = share_interval(right, n)
+    for share in (0.001, 0.02, 0.3, 0.5, 0.9, 0.98, 0.99, 0.999):
+        holds = (low <= share) & (share <= high)
+        assert stats.binom.pmf(right[holds], n, share).sum() >= 0.95, share
+    assert (low <= right / n).all()
+    assert (right / n <= high).all()
+
+
+def trinomial(n, gained, lost):
+    """Return every (gained, lost) of n images and how likely it is, by two binomials."""
+    more, fewer = (each.ravel() for each in np.indices((n + 1, n + 1)))
+    more, fewer = more[more + fewer <= n], fewer[more + fewer <= n]
+    rest = lost / (1 - gained)
+    return (
+        more,
+        fewer,
+        stats.binom.pmf(more, n, gained) * stats.binom.pmf(fewer, n - more, rest),
+    )
+
+
+@pytest.mark.promise("intervals")
+@pytest.mark.parametrize("n", [1, 2, 3, 20, 50, 100])
+def test_the_interval_of_a_paired_difference_holds_it_as_often_as_it_says(n):
+    shares = [(0.001, 0.001), (0.01, 0.01), (0.02, 0.0), (0.03, 0.01), (0.1, 0.05), (0.3, 0.0)]
+    for gained, lost in [*shares, (0.2, 0.05), (0.5, 0.2), (0.05, 0.1), (0.0, 0.02)]:
+        more, fewer, chance = trinomial(n, gained, lost)
+        assert chance.sum() == pytest.approx(1)
+        low, high = paired_interval(more, fewer, n)
+        true = gained - lost
+        holds = (low <= true + 1e-12) & (true - 1e-12 <= high)
+        assert chance[holds].sum() > 0.94, (gained, lost)
+
+
+def test_the_interval_of_a_paired_difference_by_hand():
+    low, high = paired_interval(36, 6, 100)  # (37 - 7) / 102 and 44 / 102
+    middle, half = 30 / 102, 1.959964 * ((44 / 102 - (30 / 102) ** 2) / 102) ** 0.5
+    assert (low, high) == pytest.approx((middle - half, middle + half), abs=1e-6)
+    assert paired_interval(6, 36, 100) == pytest.approx((-high, -low))
+    low, high = paired_interval(0, 0, [10, 1000])
+    assert high.tolist() == pytest.approx([1.959964 * 2**0.5 / 12, 1.959964 * 2**0.5 / 1002])
+    assert (low == -high).all()
+    assert paired_interval(1, 0, 1)[1] == 1
+    assert paired_interval(0, 1, 1)[0] == -1
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.95])
+def test_the_interval_of_a_paired_difference_holds_the_difference(level):
+    for n in (1, 3, 40):
+        more, fewer, _ = trinomial(n, 0.1, 0.1)
+        low, high = paired_interval(more, fewer, n, level=level)
+        assert (low <= (more - fewer) / n).all()
+        assert ((more - fewer) / n <= high).all()
+        assert (low >= -1).all()
+        assert (high <= 1).all()
+
+
+def test_where_mcnemar_is_sure_so_is_the_interval():
+    more, fewer, _ = trinomial(40, 0.1, 0.1)
+    low, high = paired_interval(more, fewer, 40)
+    sure = np.array([mcnemar(*pair) for pair in zip(more, fewer, strict=True)]) <= 0.05
+    parted = (low > 0) | (high < 0)
+    assert parted[sure].all()
+    assert (parted & ~sure).mean() < 0.05
 
 
 def test_mcnemar_by_hand():
@@ -75,6 +152,8 @@ def test_all_rows_can_be_one_family():
 def test_a_level_is_a_fraction(level):
     with pytest.raises(ValueError, match=r"95 % is 0\.95"):
         share_interval(1, 2, level=level)
+    with pytest.raises(ValueError, match=r"95 % is 0\.95"):
+        paired_interval(1, 0, 2, level=level)
 
 
 def test_what_cannot_be_corrected_is_refused():

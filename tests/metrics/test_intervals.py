@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from duokit.metrics import weighted
+from duokit.metrics.chance import paired_interval, share_interval
 from duokit.metrics.intervals import intervals, resample_counts, resampled
 from duokit.metrics.scores import score
 from duokit.metrics.table import METRICS, evaluate
@@ -105,6 +106,10 @@ def test_intervals_are_the_quantiles(monkeypatch):
     for name in NAMED:
         ours, theirs = (np.array([pair[i][name] for pair in drawn]) for i in (0, 1))
         expected = [*np.quantile(ours, [0.1, 0.9]), *np.quantile(ours - theirs, [0.1, 0.9])]
+        if name == "accuracy":  # of these very counts: no resample tells of an error never met
+            right = s.correct.sum()
+            expected[:2] = np.ravel(share_interval(right, 80, level=0.8))
+            expected[2:] = [0, 0]  # a multiple of the same logits
         found = table.loc[name, ["low", "high", "difference_low", "difference_high"]]
         assert found.tolist() == pytest.approx(expected, abs=1e-9), name
     assert table["value"].to_dict() == evaluate(s)
@@ -135,6 +140,48 @@ def test_same_predictor_differs_by_nothing():
     logits, labels = make_logits(50, 3, seed=11)
     table = intervals(score(logits, labels), score(logits, labels), resamples=20)
     assert (table[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
+
+
+def test_accuracy_is_counted_not_resampled():
+    logits, labels = make_logits(60, 3, seed=20)
+    other, _ = make_logits(60, 3, seed=21)
+    other[np.arange(60), labels] += 3
+    s, b = score(logits, labels), score(other, labels)
+    row = intervals(s, b, metrics=["accuracy"], resamples=1, level=0.9).loc["accuracy"]
+    more, fewer = ((x & ~y).sum() for x, y in ((s.correct, b.correct), (b.correct, s.correct)))
+    assert more != fewer
+    assert (row["low"], row["high"]) == share_interval(s.correct.sum(), 60, level=0.9)
+    ends = paired_interval(more, fewer, 60, level=0.9)
+    assert (row["difference_low"], row["difference_high"]) == ends
+
+
+def test_all_right_is_not_sure_to_be_always_right():
+    logits = np.eye(3)[np.zeros(50, int)] * 4
+    row = intervals(score(logits, np.zeros(50, int)), metrics=["accuracy"]).loc["accuracy"]
+    assert row.tolist() == pytest.approx([1, 0.025 ** (1 / 50), 1])
+
+
+@pytest.mark.parametrize("n", [1, 2, 40])
+def test_two_models_that_agree_so_far_may_differ_on_the_next_image(n):
+    logits, labels = make_logits(n, 3, seed=22)
+    noise = np.random.default_rng(0).normal(size=logits.shape) * 1e-3
+    s, b = score(logits, labels), score(logits + noise, labels)
+    assert (s.predictions == b.predictions).all()
+    row = intervals(s, b, metrics=["accuracy"], resamples=5).loc["accuracy"]
+    half = min(1, 1.959964 * 2**0.5 / (n + 2))
+    assert [row["difference_low"], row["difference_high"]] == pytest.approx([-half, half])
+
+
+def test_one_classifier_does_not_differ_from_itself():
+    logits, labels = make_logits(40, 3, seed=23)
+    other, _ = make_logits(40, 3, seed=24)
+    same = {
+        "a multiple": score(np.float32(logits) * np.float32(0.37), labels),
+        "its own answers, another's confidence": score(other, labels, predictions=logits.argmax(1)),
+    }
+    for name, b in same.items():
+        row = intervals(score(logits, labels), b, metrics=["accuracy"], resamples=5).iloc[0]
+        assert row[["difference", "difference_low", "difference_high"]].tolist() == [0, 0, 0], name
 
 
 def test_interval_of_a_mean_is_the_known_one():

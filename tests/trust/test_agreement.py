@@ -8,6 +8,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2, chi2_contingency, entropy
 
+from duokit.metrics.chance import paired_interval, share_interval
 from duokit.trust import agreement, change_tests, divergences, log_probs, per_image
 from duokit.trust.changes import stuart_maxwell
 from tests.cascade.samples import make_pair
@@ -95,6 +96,17 @@ def test_intervals_are_those_of_slow_resampling(pair):
         ]
         draws.append([values[0], values[0] - values[1]])
     ends = np.quantile(np.array(draws), [0.025, 0.975], axis=0)
+    flags = []
+    for other in (small, large[::-1]):
+        answers = [z.argmax(1) for z in (large, other)]
+        same, right = answers[0] == answers[1], [a == labels for a in answers]
+        flips = [right[0] & ~right[1], ~right[0] & right[1]]
+        flags.append(np.array([same, *flips, ~same, flips[0] | flips[1]]))
+    n, shares = len(labels), [0, 1, 2, 6, 7]
+    ends[:, 0, shares] = share_interval(flags[0].sum(1), n)
+    ends[:, 0, 9] = paired_interval(flags[0][2].sum(), flags[0][1].sum(), n)
+    more, fewer = ((a & ~b).sum(1) for a, b in (flags, flags[::-1]))
+    ends[:, 1, shares] = paired_interval(more, fewer, n)
     np.testing.assert_allclose(found.measures[["low", "high"]].to_numpy().T, ends[:, 0])
     columns = ["difference_low", "difference_high"]
     np.testing.assert_allclose(found.measures[columns].to_numpy().T, ends[:, 1])
