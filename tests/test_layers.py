@@ -18,7 +18,7 @@ LAYERS: dict[str, set[str] | None] = {
     "conversion": set(),
     "checks": {"conversion"},
     "threads": set(),
-    "images": {"checks"},
+    "images": {"checks", "logits"},
     "logits": {"checks", "conversion"},
     "fusion": {"checks", "threads"},
     "metrics": {"checks", "conversion", "threads"},

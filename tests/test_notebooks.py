@@ -503,6 +503,10 @@ def test_execute_refuses_before_any_kernel_starts(chapter, tmp_path, monkeypatch
     (tmp_path / "x.ipynb").touch()
     with pytest.raises(FileExistsError):
         execute(chapter, tmp_path / "x.ipynb", overwrite=False)
+    (tmp_path / "y.partial.ipynb").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"y\.partial\.ipynb is not of an earlier run"):
+        execute(chapter, tmp_path / "y.ipynb")
+    assert (tmp_path / "y.partial.ipynb").read_text() == "mine"
 
 
 def test_read_refuses_what_is_no_notebook(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ import pandas as pd
 
 from duokit.claims import on_live, on_printed, on_published
 from duokit.claims.finding import UNCHECKED, Finding, condition, verdict
+from duokit.logits.files import starts_with, write_whole
 
 COLUMNS = ("claim", "source", "data", "measure", "value", "low", "high", "n", "says", "group")
 
@@ -288,17 +290,26 @@ def describe(row: pd.Series) -> str:
 def save_ledger(found: pd.DataFrame, folder: str | Path) -> tuple[Path, Path]:
     """Return the files findings.csv and ledger.csv that now hold all numbers and all verdicts.
 
-    Numbers have six significant digits. Files of these names are replaced.
+    Numbers have six significant digits. Files that this function wrote are replaced.
 
     Args:
         found: From `findings`.
         folder: Where to write; made if it is not there.
+
+    Raises:
+        FileExistsError: A file of such a name begins with other columns.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = folder / "findings.csv", folder / "ledger.csv"
-    found.to_csv(paths[0], index=False, float_format="%.6g", lineterminator="\n")
-    ledger(found).to_csv(paths[1], lineterminator="\n")
+    paths = Path(folder) / "findings.csv", Path(folder) / "ledger.csv"
+    texts = (
+        found.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
+        ledger(found).to_csv(lineterminator="\n"),
+    )
+    for path, text in zip(paths, texts, strict=True):
+        head = text[: text.index("\n") + 1].encode()
+        if os.path.lexists(path) and not starts_with(path, head):
+            raise FileExistsError(f"{path} is no ledger of claims: choose another folder")
+    for path, text in zip(paths, texts, strict=True):
+        write_whole(path, text.encode(), overwrite=True)
     return paths
 
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from duokit.logits import Record, load, make_record, read_csv, read_npz
+from duokit.logits.bounded import read_npy
 
 KINDS = "a record (.safetensors), .npz, .csv or .npy"
 FORMATS = (
@@ -82,17 +81,11 @@ def add_labels(parser: argparse.ArgumentParser, option: str, what: str) -> None:
 def _read_npy(path: Path, labels: Path | None) -> Record:
     if labels is None:
         raise ValueError(f"{path} holds no labels: name a .npy with them (see --help), or use .npz")
-    arrays = []
-    for file in (path, labels):
-        try:
-            with file.open("rb") as opened:
-                arrays.append(np.lib.format.read_array(opened, allow_pickle=False))
-        except ValueError as error:
-            raise ValueError(f"{file} cannot be read as .npy: {error}") from error
+    values, classes = read_npy(path), read_npy(labels)
     try:
         return make_record(
-            arrays[0],
-            arrays[1],
+            values,
+            classes,
             model=path.stem,
             dataset="unknown",
             split="unknown",

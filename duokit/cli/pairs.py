@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def run(given: argparse.Namespace) -> int:
 
     from duokit.ablations import pairs, summary
     from duokit.ablations.pairs import DEFAULT
-    from duokit.logits.files import write_whole
+    from duokit.logits.files import starts_with, write_whole
     from duokit.models.backbones import BACKBONES
 
     if given.out.suffix != ".csv":
@@ -69,7 +70,8 @@ def run(given: argparse.Namespace) -> int:
     if not 0 < given.alpha < 1:
         raise ValueError(f"alpha must lie in (0, 1), not {given.alpha}: 5 % is 0.05")
     journal = given.out.with_suffix(".jsonl")
-    if given.out.exists() and not journal.exists() and not given.overwrite:
+    ours = journal.exists() and starts_with(given.out, b"large,small,relation,")
+    if os.path.lexists(given.out) and not ours and not given.overwrite:
         raise FileExistsError(f"{given.out} exists; take another name, or --overwrite it")
     with tqdm(unit="pair", disable=None) as bar:
 

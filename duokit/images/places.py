@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
-import shutil
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from duokit.logits.files import whole_folder
 
 VARIABLE = "DUOKIT_DATA"
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
@@ -83,21 +83,17 @@ def extract(archive: Path, target: Path) -> Path:
     """
     parent = target.parent
     parent.mkdir(parents=True, exist_ok=True)
-    partial = parent / f".{target.name}.{secrets.token_hex(4)}"
     try:
-        if archive.suffix.lower() == ".zip":
-            with zipfile.ZipFile(archive) as members:  # drops ".." and absolute names by itself
-                members.extractall(partial)
-        else:
-            with tarfile.open(archive) as members:
-                members.extractall(partial, filter="data")
-        if not target.is_dir():  # another process may have been faster
-            partial.rename(target)
+        with whole_folder(target) as partial:
+            if archive.suffix.lower() == ".zip":
+                with zipfile.ZipFile(archive) as members:  # drops ".." and absolute names itself
+                    members.extractall(partial)
+            else:
+                with tarfile.open(archive) as members:
+                    members.extractall(partial, filter="data")
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise ValueError(
             f"{archive} could not be unpacked into {parent} ({error}): is it a whole archive "
             f"({', '.join(ARCHIVES)}), and is there space? {VARIABLE} names another folder"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return target

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from duokit.images.image_set import NO_CLASS, ImageSet
+from duokit.logits.files import write_whole
 
 PARTS = ("train", "val", "test")
 FOLDS = 5
@@ -204,14 +204,7 @@ def save_splits(splits: Splits, path: str | Path, *, overwrite: bool = False) ->
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     if path.exists() and not overwrite and path.read_text(encoding="utf-8") != text:
         raise FileExistsError(f"{path} holds other splits; pass overwrite=True to replace them")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return write_whole(path, text.encode(), overwrite=True)
 
 
 def load_splits(path: str | Path) -> Splits:

@@ -13,15 +13,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields as fields_of
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 
+from duokit.logits.bounded import parsed, read_arrays
 from duokit.logits.files import write_whole
 from duokit.logits.record import Record, make_record
 
@@ -48,13 +48,9 @@ def read_npz(path: str | Path, *, dtype: Dtype | None = None, **fields: Any) -> 
         ValueError: not an .npz file, a missing array, an array of objects, or what Record refuses.
     """
     path = Path(path)
-    names = (*ARRAYS, "record")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in names if name in archive.files}
-            there = archive.files
-    # TypeError: np.load gave a bare array, which is no context manager
-    except (TypeError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        found, there = read_arrays(path, (*ARRAYS, "record"))
+    except ValueError as error:
         raise ValueError(
             f"{path} cannot be read as .npz without unpickling ({error}); save plain arrays: "
             "np.savez(path, logits=..., labels=..., ids=np.array(ids, dtype=str))"
@@ -65,7 +61,7 @@ def read_npz(path: str | Path, *, dtype: Dtype | None = None, **fields: Any) -> 
     ids = found.get("ids")
     if ids is not None and ids.dtype.kind != "U":
         raise ValueError(f"{path}: ids have dtype {ids.dtype}; expected text, array.astype(str)")
-    given = json.loads(str(found["record"])) if "record" in found else {}
+    given = _described(path, found["record"]) if "record" in found else {}
     return _record(
         path, found["logits"], found["labels"], None if ids is None else ids.tolist(),
         dtype=dtype, **(given | fields),
@@ -108,8 +104,8 @@ def read_csv(path: str | Path, *, dtype: Dtype = "float32", **fields: Any) -> Re
             number (line and column are named), or what Record refuses.
     """
     path = Path(path)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file)
+    with _readable(path) as file:
+        lines = csv.reader(file, strict=True)
         columns = _columns(next(lines, []), path)
         ids: list[str] = []
         labels: list[int] = []
@@ -152,6 +148,20 @@ def write_csv(record: Record, path: str | Path, *, overwrite: bool = False) -> P
     return write_whole(path, text.getvalue().encode(), overwrite=overwrite)
 
 
+def _described(path: Path, text: np.ndarray) -> dict[str, Any]:
+    """Returns the fields of a record that `write_npz` wrote as JSON."""
+    try:
+        given = parsed(str(text))
+        if not isinstance(given, dict) or set(given) & set(ARRAYS):
+            raise ValueError(f"it holds {type(given).__name__}, not the fields of a record")
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: the array record is not the JSON that write_npz writes ({error}); leave it "
+            "out, logits, labels and ids are enough"
+        ) from error
+    return given
+
+
 def _record(path: Path, logits: Any, labels: Any, ids: Any, **fields: Any) -> Record:
     """Returns the record, with the file named in any error."""
     own = {"model": path.stem, "dataset": "unknown", "split": "unknown", "versions": {}}
@@ -159,6 +169,29 @@ def _record(path: Path, logits: Any, labels: Any, ids: Any, **fields: Any) -> Re
         return make_record(logits, labels, ids, **(own | fields))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[TextIO]:
+    """Yields an open CSV file; what goes wrong while it is read names the file and a remedy.
+
+    Raises:
+        ValueError: not UTF-8, or quotation marks that do not match.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        try:
+            yield file
+        except UnicodeDecodeError as error:
+            kind = "UTF-16" if error.start == 0 and error.object[:1] in b"\xff\xfe" else "Latin-1"
+            raise ValueError(
+                f"{path} is not in UTF-8 ({error.reason} at byte {error.start}; {kind}, perhaps): "
+                'save it again as UTF-8 (spreadsheets call it "CSV UTF-8")'
+            ) from error
+        except csv.Error as error:
+            raise ValueError(
+                f"{path} is no CSV ({error}): is there a quotation mark without its partner, or "
+                "a cell of more than 100,000 characters?"
+            ) from error
 
 
 def _columns(header: list[str], path: Path) -> list[str]:

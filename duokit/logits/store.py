@@ -16,7 +16,6 @@ import hashlib
 import json
 import math
 import mmap
-import zlib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -27,15 +26,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as pack_tensors
 
+from duokit.logits.bounded import LONGEST_TEXT, packed_ids, parsed, unpacked_ids
 from duokit.logits.files import write_whole
 from duokit.logits.record import Record
+from duokit.logits.validation import valid_count
 
 SUFFIX = ".safetensors"
 FORMAT = 1
 ZEROS = b"0" * 64
 CHECKSUM_KEY = b'{\\"checksum\\": \\"'  # as it stands inside the JSON of the file's header
 TENSORS = ("logits", "labels", "ids")
-LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors format
+LARGEST_HEADER = LONGEST_TEXT  # bytes; the limit of the safetensors format
 COLUMNS = (
     "path", "dataset", "split", "model", "weights", "resolution", "flops", "n", "k", "MB", "problem"
 )  # fmt: skip
@@ -55,7 +56,7 @@ def save(record: Record, path: str | Path, *, overwrite: bool = False) -> Path:
 
     Raises:
         FileExistsError: the file exists and overwrite is False.
-        ValueError: the name has another suffix.
+        ValueError: the name has another suffix, or the ids more than 1,024 bytes on average.
     """
     path = Path(path)
     path = path.with_name(path.name + SUFFIX) if not path.suffix else path
@@ -94,11 +95,11 @@ def load(path: str | Path, *, mapped: bool = False) -> Record:
         names = {item.name for item in fields(Record)} - set(TENSORS)
         given = {name: metadata[name] for name in names}
         given |= {name: tensors[name] for name in ("logits", "labels")}
-        given["ids"] = zlib.decompress(tensors["ids"].tobytes()).decode().split("\n")
+        given["ids"] = unpacked_ids(tensors["ids"].tobytes(), len(tensors["labels"]))
         return Record(**given)
     except KeyError as error:
         raise StoreError(f"{path} lacks {error}; it is not a whole record") from error
-    except (SafetensorError, zlib.error, TypeError, ValueError) as error:
+    except (SafetensorError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StoreError(f"{path} holds no valid record: {error}") from error
 
 
@@ -141,7 +142,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     metadata = _described(header, path)
     try:
         shape, dtype = header["logits"]["shape"], header["logits"]["dtype"]
-        metadata["n"], metadata["k"] = (int(size) for size in shape)
+        metadata["n"], metadata["k"] = (valid_count(size, "shape") for size in shape)
         metadata["dtype"] = {"F16": "float16", "F32": "float32"}[dtype]
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path} has no tensor of logits of shape (n, k): {error!r}") from error
@@ -163,24 +164,38 @@ def listing(folder: str | Path) -> pd.DataFrame:
         raise NotADirectoryError(f"{folder} is not a folder")
     rows: list[dict[str, Any]] = []
     for path in sorted(folder.rglob("*" + SUFFIX)):
+        row, size, problem = {}, math.nan, ""
         try:
-            row, problem = read_metadata(path), ""
-        except StoreError as error:
-            row, problem = {}, str(error)
-        own = {
-            "path": path.relative_to(folder).as_posix(),
-            "MB": path.stat().st_size / 1e6,
-            "problem": problem,
-        }
+            if not path.is_file():  # a folder, a pipe, a link to nowhere
+                raise StoreError(f"{path} is no file")
+            size = path.stat().st_size / 1e6
+            row = _listed(read_metadata(path), path)
+        except (StoreError, OSError) as error:
+            problem = str(error)
+        own = {"path": path.relative_to(folder).as_posix(), "MB": size, "problem": problem}
         rows.append({name: row.get(name) for name in COLUMNS} | own)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     whole = dict.fromkeys(("resolution", "flops", "n", "k"), "Int64")
     return table.astype(whole)
 
 
+def _listed(metadata: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Returns the metadata, if what a table shows of it has the types that a record has."""
+    texts = ("dataset", "split", "model", "weights")
+    wrong = [name for name in texts if not isinstance(metadata.get(name), str)]
+    for name in ("resolution", "flops", "n", "k"):
+        value = metadata.get(name)
+        if value is not None and (type(value) is not int or not 0 < value < 1 << 63):
+            wrong.append(name)
+    if wrong:
+        raise StoreError(
+            f"{path} holds no valid record: its {wrong[0]} is {metadata.get(wrong[0])!r}"
+        )
+    return metadata
+
+
 def _tensors(record: Record) -> dict[str, np.ndarray]:
-    text = zlib.compress("\n".join(record.ids).encode(), level=9)
-    ids = np.frombuffer(text, dtype=np.uint8)
+    ids = np.frombuffer(packed_ids(record.ids), dtype=np.uint8)
     return {"logits": record.logits, "labels": record.labels, "ids": ids}
 
 
@@ -235,7 +250,7 @@ def _header(start: bytes, rest: bytes, path: Path) -> dict[str, Any]:
     if len(start) < 8 or size > LARGEST_HEADER or size > len(rest):
         raise StoreError(f"{path} is not a safetensors file, or is cut short")
     try:
-        header = json.loads(rest[:size])
+        header = parsed(rest[:size])
     except ValueError as error:
         raise StoreError(f"{path} is damaged: its header is not JSON ({error})") from error
     if not isinstance(header, dict):
@@ -251,7 +266,7 @@ def _described(header: dict[str, Any], path: Path) -> dict[str, Any]:
             f"{path} is a safetensors file but no duokit record (model weights, perhaps)"
         )
     try:
-        metadata = json.loads(own["duokit"])
+        metadata = parsed(own["duokit"])
         version, _ = metadata["format"], metadata["checksum"]
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path} is damaged: its metadata cannot be read ({error!r})") from error

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-import secrets
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from duokit.images import ImageSet
+from duokit.logits.files import whole_file
 from duokit.models.transforms import Preprocessing
 
 T = TypeVar("T")
@@ -177,20 +178,14 @@ def decode(
     labels = torch.from_numpy(image_set.labels[rows])
     shape = (len(rows), 3, preprocessing.resolution, preprocessing.resolution)
     path = None if folder is None else folder / f"{_key(image_set, chosen, preprocessing)}.npy"
-    if path is None or not path.is_file():
-        temporary = None
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            values = _fill(image_set, rows, preprocessing, shape, temporary, threads, progress)
-            if path is None or temporary is None:
-                return Pixels(torch.from_numpy(values), labels, chosen, preprocessing)
-            del values
-            temporary.replace(path)
-        finally:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
+    if path is None:
+        values = np.empty(shape, np.uint8)
+        _fill(values, image_set, rows, preprocessing, threads, progress)
+        return Pixels(torch.from_numpy(values), labels, chosen, preprocessing)
+    if not path.is_file():
+        with whole_file(path, overwrite=True) as file:
+            values = _mapped(file, shape)
+            _fill(values, image_set, rows, preprocessing, threads, progress)
     mapped = np.load(path, mmap_mode="c", allow_pickle=False)  # never written: copy on write
     if mapped.shape != shape or mapped.dtype != np.uint8:
         raise ValueError(
@@ -199,21 +194,31 @@ def decode(
     return Pixels(torch.from_numpy(mapped), labels, chosen, preprocessing)
 
 
+def _mapped(file: BinaryIO, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns a (n, 3, side, side) uint8 array that lies in a new .npy file.
+
+    Raises:
+        OSError: the disk is full. Room is taken here: a mapped file that finds none later on
+            kills the process.
+    """
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    start = file.tell()
+    file.flush()
+    if hasattr(os, "posix_fallocate") and math.prod(shape):
+        os.posix_fallocate(file.fileno(), start, math.prod(shape))
+    return np.memmap(file, np.uint8, "r+", start, shape)
+
+
 def _fill(
+    values: np.ndarray,
     image_set: ImageSet,
     rows: np.ndarray,
     preprocessing: Preprocessing,
-    shape: tuple[int, ...],
-    path: Path | None,
     threads: int | None,
     progress: bool,
-) -> np.ndarray:
-    """Returns the decoded crops, on the disk if a path is given, else in memory."""
-    values: np.ndarray = (
-        np.empty(shape, np.uint8)
-        if path is None
-        else np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    )
+) -> None:
+    """Decodes the crops into an array, (n, 3, side, side) uint8."""
     crop = preprocessing.crop()
 
     def one(place: int) -> None:
@@ -225,7 +230,6 @@ def _fill(
             pass
     if isinstance(values, np.memmap):
         values.flush()
-    return values
 
 
 @lru_cache(maxsize=8)

@@ -73,6 +73,8 @@ def execute(
     changed = {name: value for name, value in given.items() if value != defaults[name]}
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.stem + PARTIAL)
+    if os.path.lexists(partial) and not _left_by_papermill(partial):
+        raise FileExistsError(f"{partial} is not of an earlier run: move it away")
     notebook = _run(source, partial, changed, Path(cwd) if cwd else source.parent, timeout)
     clean = stamped(normalise(notebook))
     write_whole(target, text_of(clean).encode(), overwrite=overwrite)
@@ -108,6 +110,13 @@ def _run(
         first = (str(error).strip().splitlines() or [""])[0]
         raise NotebookError(f"{source} stopped: {type(error).__name__}: {first}") from error
     return read(partial)
+
+
+def _left_by_papermill(path: Path) -> bool:
+    try:
+        return "papermill" in json.loads(path.read_text(encoding="utf-8"))["metadata"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def _where(source: Path, partial: Path, error: Any, *, injected: bool) -> str:

@@ -1,13 +1,15 @@
 """The sweep, against one pair in three steps; what must not change it; starting again."""
 
 import dataclasses
-import json
+import errno
+import os
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from duokit.ablations.journal import Journal
 from duokit.ablations.pairs import Sweep, pairs
 from duokit.evaluation import fit_duo
 from duokit.logits import make_record, save
@@ -233,11 +235,63 @@ def test_a_journal_of_other_settings_is_refused(records, tmp_path, change):
         pairs(records, **(options | change))
 
 
-def test_another_file_is_no_journal(records, tmp_path):
-    for text in ("large,small\n", json.dumps([1]) + "\n"):
-        (tmp_path / "pairs.jsonl").write_text(text)
-        with pytest.raises(ValueError, match="is no journal of pairs"):
-            pairs(records, resamples=9, metrics=["nll"], journal=tmp_path / "pairs.jsonl")
+FOREIGN = [
+    b"large,small\n", b"[1]\n", b"one line without an end", b"\xff\xfe\n\xff", b"", b"\n\n",
+    b'{"settings": 1}\n', b'{"settings": {"lr": 0.1}}\n{"epoch": 1}\n{"epo', b'{"settings": {"se',
+]  # fmt: skip
+
+
+@pytest.mark.promise("whole-files")
+@pytest.mark.parametrize("content", FOREIGN)
+def test_another_file_is_no_journal(records, tmp_path, content):
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(FileExistsError, match=r"pairs\.jsonl is no journal of pairs.*move it away"):
+        pairs(records, resamples=9, metrics=["nll"], journal=path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.promise("errors")
+@pytest.mark.parametrize("line", ['{"x": 1}', "[]", '{"pair": 1, "rows": 2}', "{", "[" * 9999])
+def test_a_damaged_line_of_a_journal_is_named(records, tmp_path, line):
+    path = tmp_path / "pairs.jsonl"
+    options = {"resamples": 9, "metrics": ["nll"], "journal": path}
+    pairs(records, **options)
+    before = path.read_text() + line + "\n"
+    path.write_text(before)
+    with pytest.raises(ValueError, match=r"pairs\.jsonl, line \d+: .*remove this line"):
+        pairs(records, **options)
+    assert path.read_text() == before
+
+
+@pytest.mark.promise("errors")
+def test_a_journal_of_another_version_is_named(records, tmp_path):
+    options = {"resamples": 9, "metrics": ["nll"], "journal": tmp_path / "pairs.jsonl"}
+    pairs(records, **options)
+    text = options["journal"].read_text()
+    options["journal"].write_text(text.replace('"version": 1', '"version": 2'))
+    with pytest.raises(ValueError, match="journal of version 2, this duokit reads 1"):
+        pairs(records, **options)
+    options["journal"].write_text(text.replace('"journal": "duokit pairs", "version": 1, ', ""))
+    pairs(records, **options)  # as it was written before there were versions
+
+
+@pytest.mark.promise("whole-files")
+@pytest.mark.parametrize("written", [0, 20])
+def test_a_full_disk_leaves_a_whole_journal(records, tmp_path, monkeypatch, written):
+    journal = Journal(tmp_path / "p.jsonl", {"seed": 0})
+    journal.add(("a", "b"), [{"metric": "nll"}])
+    before = journal.path.read_bytes()
+
+    def full(descriptor):
+        os.truncate(journal.path, len(before) + written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="the others are safe") as told:
+        journal.add(("a", "c"), [{"metric": "nll"}])
+    assert told.value.filename == str(journal.path)
+    assert journal.path.read_bytes() == before
 
 
 def without(records, name, part):

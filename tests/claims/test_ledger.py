@@ -86,6 +86,11 @@ def test_saved_tables_are_read_back(found, tmp_path):
     assert [path.name for path in paths] == ["findings.csv", "ledger.csv"]
     assert len(pd.read_csv(paths[0])) == len(found)
     assert paths[0].read_bytes().count(b"\r") == 0
+    assert save_ledger(found, tmp_path / "new") == paths
+    paths[1].write_text("mine")
+    with pytest.raises(FileExistsError, match=r"ledger\.csv is no ledger of claims"):
+        save_ledger(found, tmp_path / "new")
+    assert paths[1].read_text() == "mine"
 
 
 def test_the_command_prints_verdict_and_numbers(capsys):

@@ -21,6 +21,29 @@ def test_all_rows_are_written_and_a_table_is_told(records, duokit, tmp_path):
     assert duokit(*words)[0] == 0  # goes on, and replaces its own table
 
 
+@pytest.mark.promise("whole-files")
+@pytest.mark.parametrize("content", ["my precious notes", "a\nb\nc"])
+def test_a_strangers_journal_stays(records, duokit, tmp_path, content):
+    (tmp_path / "x.jsonl").write_text(content)
+    words = ("pairs", tmp_path, "--out", tmp_path / "x.csv", "--resamples", 20, "--metrics", "nll")
+    for more in ((), ("--overwrite",)):
+        code, _, error = duokit(*words, *more)
+        assert code == 2
+        assert "x.jsonl is no journal of pairs" in error
+        assert (tmp_path / "x.jsonl").read_text() == content
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.promise("whole-files")
+def test_a_strangers_table_beside_our_journal_stays(records, duokit, tmp_path):
+    out = tmp_path / "pairs.csv"
+    words = ("pairs", tmp_path, "--out", out, "--resamples", 20, "--metrics", "nll")
+    assert duokit(*words)[0] == 0
+    out.write_text("mine\n")
+    assert duokit(*words)[0] == 2
+    assert out.read_text() == "mine\n"
+
+
 def test_a_strangers_table_stays(records, duokit, tmp_path):
     out = tmp_path / "pairs.csv"
     out.write_text("mine\n")

@@ -229,6 +229,8 @@ class Full:
     def __init__(self, path, mode):
         self.file = io.FileIO(path, mode)
 
+        self.fileno = self.file.fileno
+
     def __enter__(self):
         return self
 

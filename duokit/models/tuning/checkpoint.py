@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -17,6 +19,8 @@ from duokit.models.tuning.settings import FineTune
 # Settings that may change from one part of a run to the next: its result stays what it is.
 FREE = ("micro_batch", "compile", "save_minutes")
 LAST, BEST, HISTORY = "last.pt", "best.safetensors", "metrics.jsonl"
+SPLITS = "splits.json"
+MADE = {"made_by": "duokit finetune"}  # stands in the head of BEST
 
 
 @dataclass
@@ -40,6 +44,20 @@ class Progress:
     losses: float = 0.0
     seconds: float = 0.0
     micro_batch: int = 0
+
+
+def refuse_foreign(folder: Path, *names: str) -> None:
+    """Returns nothing if the folder has none of these files, which a run would replace.
+
+    Raises:
+        FileExistsError: it has one, which nothing says to be of duokit.
+    """
+    for name in names:
+        if os.path.lexists(folder / name):
+            raise FileExistsError(
+                f"{folder / name} is there, and not of a run of duokit that this one could go on "
+                "with: choose another folder, or move it away"
+            )
 
 
 def write_checkpoint(
@@ -75,14 +93,23 @@ def read_checkpoint(
     """
     path = folder / LAST
     at_a_time = settings.micro_batch or settings.batch
-    if not path.is_file():
+    if not os.path.lexists(path):
+        _refuse_foreign_rest(folder)
         return Progress(micro_batch=at_a_time)
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # torch raises many kinds for a damaged file
         raise ValueError(f"{path} is no checkpoint ({problem}): remove it to start anew") from None
     ours = settings.as_dict()
-    theirs = FineTune(settings.model).as_dict() | state["settings"]  # younger settings: as they are
+    try:
+        known, reached = dict(state["settings"]), Progress(**state["progress"])
+        groups, weights = state["optimiser"]["param_groups"], state["model"]
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ValueError(
+            f"{path} is no checkpoint of duokit ({problem!r}), and stays as it is: choose another "
+            "folder, or move it away"
+        ) from None
+    theirs = FineTune(settings.model).as_dict() | known  # younger settings: as they are
     other = [name for name in ours if theirs[name] != ours[name] and name not in FREE]
     if other:
         name = other[0]
@@ -90,21 +117,37 @@ def read_checkpoint(
             f"{path} belongs to a run with {name} = {theirs[name]!r}, this one has "
             f"{ours[name]!r}: choose another folder, or remove it to start anew"
         )
-    model.load_state_dict(state["model"])
-    for group, saved in zip(
-        optimiser.param_groups, state["optimiser"]["param_groups"], strict=True
-    ):
+    model.load_state_dict(weights)
+    for group, saved in zip(optimiser.param_groups, groups, strict=True):
         saved["fused"] = group["fused"]  # a matter of the device, not of the run
     optimiser.load_state_dict(state["optimiser"])
-    progress = Progress(**state["progress"])
-    progress.micro_batch = min(progress.micro_batch, at_a_time)
-    return progress
+    reached.micro_batch = min(reached.micro_batch, at_a_time)
+    return reached
+
+
+def _refuse_foreign_rest(folder: Path) -> None:
+    """Raises FileExistsError if the folder has weights or a history that no run of ours left.
+
+    A run that was stopped before its first checkpoint leaves weights, but no history.
+    """
+    best = folder / BEST
+    if not (folder / SPLITS).is_file():
+        refuse_foreign(folder, HISTORY, *([] if _made_here(best) else [BEST]))
+
+
+def _made_here(path: Path) -> bool:
+    """Returns whether a file of weights says that `write_best` wrote it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return MADE.items() <= (file.metadata() or {}).items()
+    except (OSError, SafetensorError):
+        return False
 
 
 def write_best(folder: Path, model: nn.Module) -> None:
     """Returns nothing; puts the weights into the folder, in the place of the best before them."""
     state = {name: each.detach().cpu().contiguous() for name, each in model.state_dict().items()}
-    write_whole(folder / BEST, save(state), overwrite=True)
+    write_whole(folder / BEST, save(state, MADE), overwrite=True)
 
 
 def read_best(folder: Path, model: nn.Module) -> None:

@@ -21,10 +21,17 @@ from duokit.images import ImageSet, Splits, load_splits, save_splits
 from duokit.logits.files import write_whole
 from duokit.models.build import build, resolve
 from duokit.models.transforms import Preprocessing
-from duokit.models.tuning.checkpoint import BEST, Progress
+from duokit.models.tuning.checkpoint import (
+    BEST,
+    HISTORY,
+    LAST,
+    SPLITS,
+    Progress,
+    refuse_foreign,
+)
 from duokit.models.tuning.settings import FineTune, from_dict
 
-RUN, SPLITS = "run.json", "splits.json"
+RUN = "run.json"
 FORMAT = 1
 
 
@@ -54,9 +61,15 @@ class Run:
 def keep_splits(folder: Path, splits: Splits) -> None:
     """Returns nothing; puts the splits into the folder of a run that begins or goes on.
 
+    They are the first file of a run: a folder without them in which one of the others lies is of
+    another program.
+
     Raises:
+        FileExistsError: the folder holds files that are not of a run of duokit.
         ValueError: the folder holds a run on other splits.
     """
+    if not (folder / SPLITS).exists():
+        refuse_foreign(folder, RUN, LAST, BEST, HISTORY)
     try:
         save_splits(splits, folder / SPLITS)
     except FileExistsError:

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from duokit.models.tuning.space import Space
+from duokit.logits.files import starts_with
+from duokit.models.tuning.space import Search, Space
 from duokit.models.tuning.trials import FEWEST, Ended, Task, ended, run_trial
 
 if TYPE_CHECKING:
@@ -55,11 +57,13 @@ def run_optuna(task: Task, numbers: Sequence[int]) -> None:
 
 
 def _study(task: Task) -> Study:
-    """Returns the study in the folder, which knows all trials that ended well."""
+    """Returns the study in the folder, which knows all trials that ended well.
+
+    The trials' own files say how they ended; the journal can be lost. Of one that a kill or a
+    full disk cut short, the whole lines count; one that cannot be read is set aside.
+    """
     try:
         import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
         from optuna.trial import TrialState
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(
@@ -67,19 +71,20 @@ def _study(task: Task) -> Study:
             name=missing.name,
         ) from missing
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    median = optuna.pruners.MedianPruner(n_startup_trials=FEWEST)
-    study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(task.folder / JOURNAL))),
-        study_name=NAME,
-        direction="maximize",
-        pruner=median if task.search.prune else optuna.pruners.NopPruner(),
-        load_if_exists=True,
-    )
+    path = task.folder.resolve() / JOURNAL  # Optuna's lock is a link, which must not be relative
+    _drop_cut_line(path)
+    try:
+        study = _opened(path, task.search)
+    except OSError:  # no room, no permission: nothing is wrong with what is there
+        raise
+    except Exception as problem:  # Optuna raises many kinds
+        _set_aside(path, repr(problem))
+        study = _opened(path, task.search)
     for old in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
         study.tell(old.number, state=TrialState.FAIL)  # a stopped program left it open
     states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
     known = {
-        trial.user_attrs["draw"]
+        trial.user_attrs.get("draw")
         for trial in study.get_trials(deepcopy=False, states=tuple(states.values()))
     }
     for each in ended(task.folder):  # by another searcher, or just before the program was stopped
@@ -98,6 +103,48 @@ def _study(task: Task) -> Study:
                 )
             )
     return study
+
+
+def _opened(path: Path, search: Search) -> Study:
+    """Returns the study in a journal, which is made if it is missing."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    median = optuna.pruners.MedianPruner(n_startup_trials=FEWEST)
+    return optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(path))),
+        study_name=NAME,
+        direction="maximize",
+        pruner=median if search.prune else optuna.pruners.NopPruner(),
+        load_if_exists=True,
+    )
+
+
+def _drop_cut_line(path: Path) -> None:
+    """Takes away the last line of Optuna's journal if it has no end: what is added would join it.
+
+    A file that does not begin like a journal is set aside.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    if not starts_with(path, b'{"op_code":'):
+        _set_aside(path, "it is no journal of Optuna")
+        return
+    raw = path.read_bytes()
+    whole = raw.rfind(b"\n") + 1
+    if whole < len(raw):
+        os.truncate(path, whole)
+
+
+def _set_aside(path: Path, why: str) -> None:
+    aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+    path.rename(aside)
+    warnings.warn(
+        f"{path} cannot be read ({why}): it is now called {aside.name}, and the sweep goes on "
+        "from the files of its trials",
+        stacklevel=3,
+    )
 
 
 def _ends(space: Space) -> dict[str, tuple[float, float]]:

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from duokit.images import ImageSet, Splits
 from duokit.logits.files import write_whole
-from duokit.models.tuning.checkpoint import BEST
-from duokit.models.tuning.searchers import run_optuna, run_random, run_ray
+from duokit.models.tuning.checkpoint import BEST, refuse_foreign
+from duokit.models.tuning.searchers import JOURNAL, run_optuna, run_random, run_ray
 from duokit.models.tuning.settings import FineTune
 from duokit.models.tuning.space import Search
 from duokit.models.tuning.trials import Task, ended
@@ -103,12 +103,21 @@ def about(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no sweep lies in the folder.
+        ValueError: another file has its name.
     """
     path = folder / SWEEP
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no sweep ({SWEEP} is missing)")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not {"dataset", "split_checksum", "settings", "space"} <= found.keys():
+            raise TypeError("it lacks the keys of a sweep")
+        return found | {name: dict(found[name]) for name in ("settings", "space")}
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} does not describe a sweep of duokit ({error}), and stays as it is: choose "
+            "another folder, or move it away"
+        ) from error
 
 
 def check_about(
@@ -186,7 +195,7 @@ def _keep_about(
     search: Search,
     command: str,
 ) -> None:
-    """Writes what the sweep is of; raises ValueError if the folder holds another one."""
+    """Writes what the sweep is of; raises an error if the folder holds something else."""
     content = {
         "dataset": image_set.name,
         "split_checksum": splits.checksum,
@@ -198,6 +207,8 @@ def _keep_about(
         space = check_about(folder, image_set, splits, settings)["space"]
         for name, value in content["space"].items():
             _check(folder, name, space.get(name), value)
+    else:
+        refuse_foreign(folder, SWEEP, JOURNAL)
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     write_whole(folder / SWEEP, text.encode(), overwrite=True)
 

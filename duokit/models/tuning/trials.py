@@ -145,6 +145,7 @@ def run_trial(task: Task, number: int, stop: Callable[[list[float]], bool]) -> E
     Raises:
         TimeoutError: it is `task.until`; the same call goes on.
         ModuleNotFoundError: accelerate is missing.
+        FileExistsError, ValueError: the folder holds something else; it stays as it is.
     """
     if task.until is not None and time.monotonic() >= task.until:
         raise TimeoutError(f"out of time before trial {number} of {task.search.trials}")
@@ -157,8 +158,8 @@ def run_trial(task: Task, number: int, stop: Callable[[list[float]], bool]) -> E
         if stop(_scores(done, settings)) and len(done.history) < settings.epochs:
             raise _PoorError
 
+    keep_splits(folder, task.splits)
     try:
-        keep_splits(folder, task.splits)
         try:
             done = fine_tune(
                 copy.deepcopy(start.model), start.pixels, settings, train=start.rows["train"],

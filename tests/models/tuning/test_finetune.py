@@ -223,6 +223,32 @@ def test_a_damaged_checkpoint_is_named(pixels, tmp_path):
         tune(pixels, tmp_path)
 
 
+@pytest.mark.promise("whole-files")
+@pytest.mark.parametrize("name", [LAST, BEST, HISTORY])
+def test_files_of_another_program_stay(pixels, tmp_path, name):
+    """Others call their files last.pt and metrics.jsonl, too."""
+    if name == LAST:
+        torch.save({"epoch": 3, "model": {"w": torch.zeros(2)}}, tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(b"mine")
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises((FileExistsError, ValueError), match=rf"{name} is.*move it away"):
+        tune(pixels, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: before}
+
+
+@pytest.mark.promise("whole-files")
+def test_a_run_killed_before_its_first_checkpoint_goes_on(pixels, tmp_path, monkeypatch):
+    whole, _ = tune(pixels, tmp_path / "whole")
+    monkeypatch.setattr(module, "write_checkpoint", lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        tune(pixels, tmp_path / "cut")
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == [BEST]
+    monkeypatch.undo()
+    again, _ = tune(pixels, tmp_path / "cut")
+    assert torch.equal(weights(whole), weights(again))
+
+
 def test_out_of_memory_halves_the_micro_batch(pixels, tmp_path, monkeypatch):
     settings = replace(PLAIN, batchnorm="frozen")
     whole, _ = tune(pixels, tmp_path / "a", settings)

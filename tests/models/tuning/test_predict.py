@@ -23,10 +23,10 @@ from duokit.models.last_layer import last_layer_laplace
 from duokit.models.pixels import decode
 from duokit.models.transforms import Preprocessing
 from duokit.models.tuning import run as run_module
-from duokit.models.tuning.checkpoint import BEST
+from duokit.models.tuning.checkpoint import BEST, SPLITS
 from duokit.models.tuning.methods import Method, answers
 from duokit.models.tuning.predict import predict_records
-from duokit.models.tuning.run import RUN, SPLITS, Run, keep_splits, load_run, write_run
+from duokit.models.tuning.run import RUN, Run, keep_splits, load_run, write_run
 from duokit.models.tuning.settings import FineTune
 from duokit.models.tuning.tuned import prepare, tuned_records
 from tests.models.conftest import Tiny

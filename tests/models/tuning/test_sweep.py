@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from duokit.images import make_splits
 from duokit.logits import load
 from duokit.models import predict
 from duokit.models.tuning import searchers, trials
-from duokit.models.tuning.checkpoint import BEST, LAST
+from duokit.models.tuning.checkpoint import BEST, HISTORY, LAST
 from duokit.models.tuning.finetune import fine_tune
-from duokit.models.tuning.run import load_run
+from duokit.models.tuning.run import RUN, keep_splits, load_run
 from duokit.models.tuning.settings import FineTune
 from duokit.models.tuning.space import Search, Space
 from duokit.models.tuning.sweep import SWEEP, check_about, ingredients, results, sweep
@@ -55,6 +55,7 @@ class Setting:
         """Leaves a trial as a program that was stopped after its first step does."""
         settings = SHORT.replace(**WIDE.draw(number))
         model = prepare(self.images, self.splits, SHORT, device="cpu", progress=False).model
+        keep_splits(folder / f"trial-{number:03d}", self.splits)
         with pytest.raises(TimeoutError):
             fine_tune(
                 model, self.start.pixels, settings, train=self.start.rows["train"],
@@ -111,7 +112,7 @@ def test_all_searchers_end_with_the_same_table_and_the_same_weights(setting, tmp
     for name in ("ray", *HERE):
         folder = tmp_path / name
         setting.stop_in_the_middle(folder)
-        (folder / "trial-001").mkdir()
+        keep_splits(folder / "trial-001", setting.splits)
         (folder / "trial-001" / LAST).write_bytes(b"no checkpoint")
         tables[name] = setting.sweep(folder, name)
         assert tables[name]["state"].tolist() == ["complete", "failed", "complete"]
@@ -235,6 +236,60 @@ def test_without_optuna_a_plain_loop_runs_the_trials(setting, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ModuleNotFoundError, match=r"needs Ray Tune: pip install 'duokit\[tune\]'"):
         setting.sweep(tmp_path / "ray", "ray")
+
+
+@pytest.mark.promise("whole-files")
+@pytest.mark.parametrize("cut", [1, 20, 150])
+def test_a_sweep_whose_journal_was_cut_goes_on(setting, tmp_path, cut):
+    """Whatever the last line lost, the trials that ended are known from their own files."""
+    before = setting.sweep(tmp_path, "optuna", trials=2)
+    journal = tmp_path / searchers.JOURNAL
+    raw = journal.read_bytes()
+    journal.write_bytes(raw[:-cut])
+    for _ in range(3):  # it stays readable
+        study = searchers._study(setting.task(tmp_path))
+        known = {each.user_attrs["draw"] for each in study.trials if each.state.name == "COMPLETE"}
+        assert known == {0, 1}
+    after = setting.sweep(tmp_path, "optuna", trials=3)
+    assert plain(after.loc[:1]).equals(plain(before))
+    assert after.loc[2, "state"] == "complete"
+
+
+@pytest.mark.promise("whole-files")
+@pytest.mark.parametrize("text", [b"my notes", b"", b'{"op_code":0}\n', b"\xff\n{}\n"])
+def test_a_journal_that_cannot_be_read_is_set_aside(setting, tmp_path, text):
+    setting.sweep(tmp_path, "random", trials=1)
+    (tmp_path / searchers.JOURNAL).write_bytes(text)
+    with (
+        pytest.warns(UserWarning, match="goes on from the files of its trials")
+        if text
+        else (nullcontext())
+    ):
+        study = searchers._study(setting.task(tmp_path))
+    assert [each.user_attrs["draw"] for each in study.trials] == [0]
+    aside = list(tmp_path.glob(f"{searchers.JOURNAL}.damaged-*"))
+    assert [path.read_bytes() for path in aside] == [text] * bool(text)
+
+
+@pytest.mark.promise("whole-files")
+@pytest.mark.parametrize("name", [SWEEP, searchers.JOURNAL])
+def test_a_folder_of_another_program_is_refused(setting, tmp_path, name):
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises((FileExistsError, ValueError), match=rf"{name} .*move it away"):
+        setting.sweep(tmp_path, trials=1)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == '{"mine": 1}'
+
+
+@pytest.mark.promise("whole-files")
+@pytest.mark.parametrize("name", [LAST, BEST, HISTORY, RUN])
+def test_a_trial_does_not_touch_the_files_of_another_program(setting, tmp_path, name):
+    (tmp_path / "trial-000").mkdir()
+    (tmp_path / "trial-000" / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=f"{name} is there, and not of a run of duokit"):
+        setting.sweep(tmp_path, trials=1)
+    assert [path.name for path in (tmp_path / "trial-000").iterdir()] == [name]
+    assert (tmp_path / "trial-000" / name).read_text() == "mine"
 
 
 # --- one trial
