@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from duokit.images import NAMES
+
+if TYPE_CHECKING:
+    from duokit.images import ImageSet, Splits
+    from duokit.images.checkup import Remark
 
 ACTIONS = ("list", "fetch", "check")
 SECONDS = 1.0  # between two lines of progress
@@ -23,7 +28,9 @@ def register(subparsers: Any) -> None:
         "its archive into the data folder, goes on where an earlier fetch stopped, verifies the "
         "published checksum and unpacks it. check NAME: opens the data set, says how many pictures "
         "each part has and, for the benchmarks of the paper, whether the split is the authors'; "
-        "exit code 1 if it is not there, or not theirs. Sizes are in GB (10^9 bytes).",
+        "of a folder of your own, every picture is opened, and copies, damaged pictures and what "
+        "else is wrong are named; exit code 1 if it is not there, not theirs, or something is "
+        "wrong. Sizes are in GB (10^9 bytes).",
     )
     parser.add_argument("action", choices=ACTIONS, help="what to do")
     parser.add_argument(
@@ -143,10 +150,17 @@ def _check(name: str, root: Path | None) -> int:
     for path in sorted(base.glob("*.part")):
         print(f"unfinished: {path} ({path.stat().st_size:,} bytes); duokit data fetch goes on")
     try:
-        images = load(name, root)
+        with warnings.catch_warnings():
+            if name == "folder":
+                warnings.simplefilter("ignore")  # each is told as a line below
+            images = load(name, root)
     except FileNotFoundError as error:
         print(f"{name}: not found: {error}")
         return 1
+    except ValueError:
+        if name == "folder" and root is not None and root.is_dir():
+            _tell_parts(root)
+        raise
     folder = getattr(images.read, "folder", None)
     where = f" in {folder}" if folder else ""
     print(f"{name}: {len(images):,} pictures, {images.classes} classes{where}")
@@ -154,24 +168,41 @@ def _check(name: str, root: Path | None) -> int:
     splits = default_splits(images)
     sizes = ", ".join(f"{part} {size:,}" for part, size in splits.sizes().items())
     print(f"  parts: {sizes}; checksum {splits.checksum[:12]}\n  {splits.protocol}")
-    unreadable = _first_unreadable(images)
-    if unreadable:
-        print(f"  {unreadable}")
+    found = _remarks(images, splits, root)
+    for each in found:
+        print(f"  {each.text}")
     verdict = published_split(images, splits)
     if verdict is None:
         print("  the paper does not use it")
     else:
         print(f"  {verdict}")
-    return int(bool(unreadable) or (verdict is not None and not verdict.authors))
+    return int(any(each.fault for each in found) or (verdict is not None and not verdict.authors))
 
 
-def _first_unreadable(images: Any) -> str:
-    """Returns what is wrong with the first picture of a class that cannot be opened, or ""."""
+def _remarks(images: ImageSet, splits: Splits, root: Path | None) -> list[Remark]:
+    """Returns what is to be known of a folder; of another set, which pictures cannot be read.
+
+    Of those, one picture of each class is opened.
+    """
     import numpy as np
 
-    for row in np.unique(images.labels, return_index=True)[1]:
-        try:
-            images.open(int(row))
-        except (OSError, ValueError) as error:
-            return str(error)
-    return ""
+    from duokit.images.checkup import Remark, remarks
+    from duokit.images.reading import unreadable
+
+    if images.loader == "folder" and root is not None:
+        return list(remarks(images, splits, root, progress=sys.stderr.isatty()))
+    return [
+        Remark(text) for text in unreadable(images, np.unique(images.labels, return_index=True)[1])
+    ]
+
+
+def _tell_parts(root: Path) -> None:
+    """Prints what the parts of a data set share, where a folder holds such parts."""
+    from duokit.images.checkup import between
+    from duokit.images.folder import split_folders
+    from duokit.images.listing import folders
+
+    parts = split_folders(root, folders(root))
+    for part in parts:
+        for each in between(root, part, parts):
+            print(f"  {each.text}")

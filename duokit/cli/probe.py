@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from duokit.cli.keeping import write_missing
 from duokit.images import NAMES, Splits, default_splits, load, load_splits, save_splits
+from duokit.images.reading import unreadable
 
 if TYPE_CHECKING:
     from duokit.images import ImageSet
@@ -97,12 +98,14 @@ def kept_splits(image_set: ImageSet, arguments: argparse.Namespace) -> Splits:
 
     Raises:
         ValueError: the output folder holds splits of another data set, with another seed or of
-            another fold.
+            another fold, or with pictures that are gone; a picture of a folder that cannot be
+            read, all of which are opened once before splits are kept.
     """
     kept = arguments.out / "splits.json"
     fold = getattr(arguments, "fold", None)
     if arguments.splits is not None:
         splits = load_splits(arguments.splits)
+        _require_pictures(splits, image_set, arguments.splits)
     elif kept.is_file():
         splits = load_splits(kept)
         if (splits.dataset, splits.seed) != (image_set.name, arguments.seed):
@@ -116,10 +119,40 @@ def kept_splits(image_set: ImageSet, arguments: argparse.Namespace) -> Splits:
                 f"{kept} holds other splits ({splits.protocol}), not those of fold {fold}: "
                 "choose another --out"
             )
+        _require_pictures(splits, image_set, kept)
     else:
         splits = default_splits(image_set, seed=arguments.seed, fold=fold)
+    if not kept.is_file() and image_set.loader == "folder":
+        quiet = getattr(arguments, "quiet", True)
+        _require_readable(splits, image_set, progress=not quiet)
     save_splits(splits, kept)
     return splits
+
+
+def _require_readable(splits: Splits, image_set: ImageSet, *, progress: bool) -> None:
+    """Raises ValueError if a picture of the splits cannot be read: before they are kept.
+
+    Whoever removes it then gets splits without it, and not a file that names a picture too many.
+    """
+    rows = image_set.rows(name for ids in splits.parts.values() for name in ids)
+    bad = unreadable(image_set, rows, progress=progress)
+    if bad:
+        more = (
+            "" if len(bad) == 1 else f" ({len(bad):,} such pictures; duokit data check names all)"
+        )
+        raise ValueError(bad[0] + more)
+
+
+def _require_pictures(splits: Splits, image_set: ImageSet, path: Path) -> None:
+    """Raises ValueError if splits name a picture that the data set does not have (any more)."""
+    known = set(image_set.ids)
+    gone = [name for ids in splits.parts.values() for name in ids if name not in known]
+    if gone:
+        raise ValueError(
+            f"{path} names {len(gone):,} pictures that {image_set.name} does not have (the first "
+            f"is {gone[0]!r}): put them back, or choose another --out, or, to go on without them, "
+            f"remove {path} and the records beside it, which were made with them"
+        )
 
 
 def _existing(path: Path, splits: Splits, recipe: Recipe) -> Record:

@@ -16,6 +16,7 @@ import numpy as np
 
 from duokit.images.folder import list_pictures
 from duokit.images.image_set import NO_CLASS, ImageSet
+from duokit.images.listing import folders
 from duokit.images.places import VARIABLE, candidates, data_folder
 from duokit.images.reading import Files
 from duokit.images.splits import Splits, make_splits, without_class
@@ -48,7 +49,7 @@ def load_caltech101(root: str | Path | None = None, *, download: bool = False) -
             f"no {FOLDER} in {root or data_folder()}: give its folder or archive as root (or in "
             f"the variable {VARIABLE}), or let it be downloaded (--download; download=True)"
         )
-    found = sorted(path.name for path in base.iterdir() if path.is_dir())
+    found = folders(base)
     names = tuple(name for name in found if name != BACKGROUND)
     if len(names) != CLASSES:
         raise ValueError(

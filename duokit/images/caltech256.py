@@ -19,6 +19,7 @@ import numpy as np
 
 from duokit.images.fetch import fetch
 from duokit.images.image_set import ImageSet
+from duokit.images.listing import files, folders
 from duokit.images.official import Published, drawn_splits
 from duokit.images.places import VARIABLE, candidates, data_folder
 from duokit.images.reading import Files
@@ -100,14 +101,13 @@ def _find(root: str | Path | None) -> Path | None:
 
 
 def _numbered(base: Path) -> list[str]:
-    return sorted(p.name for p in base.iterdir() if CLASS.fullmatch(p.name) and p.is_dir())
+    return [name for name in folders(base) if CLASS.fullmatch(name)]
 
 
 def _class_names(base: Path) -> tuple[str, ...]:
     """Returns the names of the 257 class folders, the numbers in them being 1 to 257."""
     names = _numbered(base)
-    others = sorted(p.name for p in base.iterdir() if p.is_dir() and p.name not in names)
-    others = [name for name in others if not name.startswith(".")]
+    others = [name for name in folders(base) if name not in names]
     if others:  # torchvision counts each of them as a class, which moves all numbers
         raise ValueError(
             f"{base / others[0]} is no class of Caltech-256 (001.ak47, ...): remove it"
@@ -129,7 +129,7 @@ def _pictures(folder: Path, number: int) -> list[str]:
     torchvision counts the .jpg files and makes the names up from the count, so a gap would make it
     open a file that is not there.
     """
-    found = sorted(p.name for p in folder.iterdir() if p.name.endswith(".jpg") and p.is_file())
+    found = [name for name in files(folder) if name.endswith(".jpg")]
     wanted = [f"{number:03d}_{row:04d}.jpg" for row in range(1, len(found) + 1)]
     if not found:
         raise ValueError(f"{folder} holds no .jpg file: unpack the archive again")

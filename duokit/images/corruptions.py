@@ -124,6 +124,11 @@ class Corrupted:
         """Returns picture number `row`, corrupted."""
         return corrupt(self.read(row), self.name, self.severity, seed=self.seed_of(row))
 
+    def stamp(self, row: int) -> tuple[int, ...]:
+        """Returns what `Files.stamp` says of picture number `row`; nothing if it is no file."""
+        inner = getattr(self.read, "stamp", None)
+        return () if inner is None else tuple(inner(row))
+
     def seed_of(self, row: int) -> int:
         """Returns the seed of picture number `row`, from its id.
 
@@ -204,6 +209,10 @@ class Copies:
             return picture
         own = _digest(self.seed, name, severity, self.image_set.ids[self.rows[row]])
         return corrupt(picture, name, severity, seed=own)
+
+    def stamp(self, row: int) -> tuple[int, ...]:
+        """Returns what `Files.stamp` says of picture number `row`; nothing if it is no file."""
+        return next(iter(self.image_set.stamps([self.rows[row]])), ())
 
 
 def _digest(*about: int | str) -> int:

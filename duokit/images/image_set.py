@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from duokit.images.names import require_plain, shown
+
 NO_CLASS = -1  # the label of an image that belongs to no class (out of distribution)
 
 
@@ -28,7 +30,8 @@ class ImageSet:
         loader: one of NAMES, for the protocol of its splits; any folder's if not given.
 
     Raises:
-        ValueError: lengths that disagree, repeated ids, or labels outside -1..k-1.
+        ValueError: lengths that disagree, repeated ids, names that no record can keep
+            (`require_plain`), or labels outside -1..k-1.
     """
 
     name: str
@@ -43,6 +46,7 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         ids, names = tuple(self.ids), tuple(self.class_names)
+        require_plain((self.name, *names, *ids), shown(self.name))
         labels = np.asarray(self.labels, dtype=np.int64)
         columns = self.columns if len(self.columns) else pd.DataFrame(index=pd.Index(ids))
         if not ids or labels.shape != (len(ids),):
@@ -80,6 +84,18 @@ class ImageSet:
             ValueError: the picture is damaged or of a kind that cannot be shown in 8 bits.
         """
         return self.read(row)
+
+    def stamps(self, rows: Iterable[int]) -> list[tuple[int, ...]]:
+        """Returns size and time of change (ns) of the files of these images; none if in memory.
+
+        They go into the name of what is kept of pictures, since another picture may have the
+        name of one that was read before.
+
+        Raises:
+            OSError: a file that is gone.
+        """
+        stamp = getattr(self.read, "stamp", None)
+        return [] if stamp is None else [stamp(int(row)) for row in rows]
 
     def rows(self, ids: Iterable[str]) -> np.ndarray:
         """Returns the row numbers, (m,) int64, of these ids in this order.

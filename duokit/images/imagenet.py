@@ -17,9 +17,10 @@ import numpy as np
 
 from duokit.images.ground_truth import find_labels
 from duokit.images.image_set import ImageSet
+from duokit.images.listing import files, is_picture
 from duokit.images.official import Published, drawn_splits
 from duokit.images.places import VARIABLE, candidates, data_folder
-from duokit.images.reading import SUFFIXES, Files
+from duokit.images.reading import Files
 from duokit.images.splits import Splits
 from duokit.images.wnids import imagenet_wnids, wnid_folders
 
@@ -110,7 +111,7 @@ def default_splits(image_set: ImageSet, *, seed: int = 0) -> Splits:
 def _is_val(place: Path) -> bool:
     if not place.is_dir():
         return False
-    return bool(wnid_folders(place)) or any(PICTURE.fullmatch(p.name) for p in place.iterdir())
+    return bool(wnid_folders(place)) or any(map(PICTURE.fullmatch, files(place)))
 
 
 def _in_folders(base: Path) -> list[tuple[str, str]]:
@@ -151,13 +152,14 @@ def _pictures(folder: Path) -> Iterator[str]:
 
     One picture more would move all that come after it, and the split would be another.
     """
-    for path in folder.iterdir():
-        if PICTURE.fullmatch(path.name):
-            yield path.name
-        elif path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            training = path.name.startswith("n")
+    for name in files(folder):
+        if PICTURE.fullmatch(name):
+            yield name
+        elif is_picture(name):
+            training = name.startswith("n")
             raise ValueError(
-                f"{path} is no validation picture of ILSVRC 2012 (ILSVRC2012_val_00000001.JPEG)"
+                f"{folder / name} is no validation picture of ILSVRC 2012 "
+                "(ILSVRC2012_val_00000001.JPEG)"
                 + (" but a training picture: give the folder val as root" if training else "")
                 + ("" if training else ": remove it, or read the folder as 'folder'")
             )

@@ -17,6 +17,7 @@ import numpy as np
 
 from duokit.images.fetch import fetch
 from duokit.images.image_set import ImageSet
+from duokit.images.listing import files, folders
 from duokit.images.official import Published, fixed_splits
 from duokit.images.places import VARIABLE, candidates, data_folder
 from duokit.images.reading import Files
@@ -65,12 +66,12 @@ def load_imagenet_v2(root: str | Path | None = None, *, download: bool = False) 
             f"no ImageNet-V2 (folders named 0 to 999) in {root or data_folder()}: duokit data "
             f"fetch {NAME}, or give the folder or archive as root (or in the variable {VARIABLE})"
         )
-    folders = _class_folders(base)
+    numbers = _class_folders(base)
     shown = sorted(
-        (f"{number}/{path.name}", number)
-        for number in folders
-        for path in (base / str(number)).iterdir()
-        if fnmatchcase(path.name, "*.jp*g") and not path.name.startswith(".")
+        (f"{number}/{name}", number)
+        for number in numbers
+        for name in files(base / str(number))
+        if fnmatchcase(name, "*.jp*g")
     )
     missing = sorted({*range(CLASSES)} - {number for _, number in shown})
     if missing:
@@ -115,7 +116,7 @@ def _find(root: str | Path | None) -> Path | None:
 
 def _class_folders(base: Path) -> list[int]:
     """Returns the numbers of the class folders in order; other folders are an error."""
-    names = [path.name for path in base.iterdir() if path.is_dir() and path.name[0] != "."]
+    names = folders(base)
     known = {str(number) for number in range(CLASSES)}
     strange = sorted({*names} - known)
     if strange:

@@ -10,7 +10,6 @@ P. W. Koh et al., "WILDS", arXiv 2012.07421; Community Data License Agreement, P
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import pandas as pd
 
 from duokit.images.fetch import fetch
 from duokit.images.image_set import ImageSet
+from duokit.images.listing import files
 from duokit.images.official import Published, fixed_splits
 from duokit.images.places import VARIABLE, candidates, data_folder
 from duokit.images.reading import Files
@@ -163,7 +163,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _require_pictures(folder: Path, names: pd.Index, table: Path) -> None:
     """Raises FileNotFoundError if a picture of the table is not in the folder."""
-    there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+    there = {*files(folder)} if folder.is_dir() else set()
     missing = [name for name in names if name not in there]
     if missing:
         raise FileNotFoundError(

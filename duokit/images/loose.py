@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from duokit.images.image_set import NO_CLASS, ImageSet
+from duokit.images.listing import no_picture, walk, warn_of
+from duokit.images.names import set_name
 from duokit.images.places import candidates
-from duokit.images.reading import SUFFIXES, Files
+from duokit.images.reading import Files
 
 
 def load_loose(root: str | Path, class_names: Sequence[str]) -> ImageSet:
@@ -21,15 +23,16 @@ def load_loose(root: str | Path, class_names: Sequence[str]) -> ImageSet:
 
     Raises:
         FileNotFoundError: it does not exist.
-        ValueError: no picture in it.
+        ValueError: no picture in it, or names that no record can keep.
     """
     base = next(candidates(root, ()))
-    found = (path.relative_to(base) for path in base.rglob("*") if path.suffix.lower() in SUFFIXES)
-    ids = tuple(sorted(path.as_posix() for path in found if not path.name.startswith(".")))
+    found = walk(base)
+    ids = tuple(found.pictures)
     if not ids:
-        raise ValueError(f"{root} holds no picture ({', '.join(SUFFIXES)})")
+        raise ValueError(no_picture(Path(root), found))
+    warn_of(base, found)
     return ImageSet(
-        name=Path(root).name.split(".")[0] if Path(root).is_file() else base.resolve().name,
+        name=set_name(root, base),
         ids=ids,
         labels=np.full(len(ids), NO_CLASS),
         class_names=tuple(class_names),

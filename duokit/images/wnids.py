@@ -7,6 +7,8 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from duokit.images.listing import folders
+
 WNID = re.compile(r"n\d{8}")
 
 
@@ -24,8 +26,4 @@ def imagenet_wnids() -> tuple[str, ...]:
 
 def wnid_folders(folder: Path) -> tuple[str, ...]:
     """Returns the names in a folder that are those of folders and WordNet ids, sorted."""
-    return tuple(
-        sorted(
-            path.name for path in folder.iterdir() if WNID.fullmatch(path.name) and path.is_dir()
-        )
-    )
+    return tuple(filter(WNID.fullmatch, folders(folder)))

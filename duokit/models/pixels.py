@@ -158,8 +158,9 @@ def decode(
 ) -> Pixels:
     """Returns the eval crops of these images; from the folder, if they were decoded before.
 
-    The name of a file ends in a digest of all that its bytes depend on: the data set, the ids and
-    the crop. A file is written whole or not at all, and mapped into memory, not read.
+    The name of a file ends in a digest of all that its bytes depend on: the data set, the ids,
+    size and time of change of the files, and the crop. A file is written whole or not at all, and
+    mapped into memory, not read.
 
     Args:
         image_set: pictures and labels.
@@ -241,7 +242,8 @@ def _statistics(how: Preprocessing, device: torch.device) -> tuple[torch.Tensor,
 
 def _key(image_set: ImageSet, ids: tuple[str, ...], preprocessing: Preprocessing) -> str:
     how = {k: v for k, v in preprocessing.as_dict().items() if k not in ("mean", "std")}
-    parts = [image_set.name, image_set.source, ids, how]
+    stamps = image_set.stamps(image_set.rows(ids))  # another picture may come by the same name
+    parts = [image_set.name, image_set.source, ids, how, stamps]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     name = "".join(c if c.isalnum() or c in "-_+" else "-" for c in image_set.name)
     return f"{name}-{preprocessing.resolution}px-{digest}"

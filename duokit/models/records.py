@@ -130,7 +130,8 @@ def cached_features(
     """Returns the features, (n, d) float32, of these images; from the cache if they are in it.
 
     The name of a cache file ends in a digest of everything the features depend on, so that another
-    network, size, set of weights or list of images has another file.
+    network, size, set of weights or list of images, or a picture that was replaced, has another
+    file.
 
     Args:
         image_set: pictures.
@@ -163,7 +164,9 @@ def cached_features(
 
 
 def _key(image_set: ImageSet, ids: tuple[str, ...], recipe: Recipe) -> str:
-    parts = [image_set.name, ids, recipe.model, recipe.weights, recipe.preprocessing.as_dict()]
+    how = recipe.preprocessing.as_dict()
+    stamps = image_set.stamps(image_set.rows(ids))  # another picture may come by the same name
+    parts = [image_set.name, ids, recipe.model, recipe.weights, how, stamps]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

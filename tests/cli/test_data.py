@@ -1,9 +1,11 @@
 """`duokit data`."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from duokit.cli import data as command
 from duokit.images import NAMES
@@ -137,3 +139,99 @@ def test_progress_is_written_at_most_once_a_second(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) <= 3
     assert lines[-1] == "  1.00 of 1.00 GB (100%)"
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Two classes of ten different pictures."""
+    for label, name in enumerate(("cat", "dog")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for row in range(10):
+            colour = (100 * label + row, 0, 0)
+            Image.new("RGB", (4, 4), colour).save(tmp_path / "pets" / name / f"{row}.png")
+    return tmp_path / "pets"
+
+
+def check(duokit, root):
+    code, text, err = duokit("data", "check", "folder", "--root", root)
+    return code, text.splitlines()[1:], err
+
+
+@pytest.mark.promise("folders")
+def test_check_of_a_good_folder_has_nothing_to_say(home, duokit, pets):
+    code, lines, err = check(duokit, pets)
+    assert (code, err) == (0, "")
+    assert [line.strip().split(":")[0] for line in lines] == [
+        "licence", "parts", "train 60% of each class, val 15% of each class, test the rest",
+        "the paper does not use it",
+    ]  # fmt: skip
+
+
+def copy_in(pets, source, to):
+    (pets / to).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(pets / source, pets / to)
+
+
+def small_class(pets):
+    for row in range(2):
+        copy_in(pets, "cat/1.png", f"eel/{row}.png")
+        with (pets / "eel" / f"{row}.png").open("ab") as file:
+            file.write(bytes(row + 1))  # other bytes, the same picture
+
+
+SYSTEM = "1 files and folders of systems and programs are passed over (such as cat/.thumbnails)"
+SAME = "1 pictures are copies, byte for byte, of another of their class (such as cat/x.png of cat/1"
+OTHER = "1 pictures are copies, byte for byte, of one in another class (such as dog/x.png of cat/1"
+STRAY = "1 pictures lie beside the class folders, in no class (such as x.png)"
+BROKEN = "dog/x.png is called as a picture, but no file"
+SMALL = "1 classes have no picture in val (such as eel), being too small"
+SPOILERS = {  # exit code, words of the line, what is done to the folder
+    "damaged": (
+        1,
+        "cat/3.png is not a readable p",
+        lambda at: (at / "cat/3.png").write_bytes(b"x"),
+    ),
+    "empty": (1, "dog/7.png is not a readable p", lambda at: (at / "dog/7.png").write_bytes(b"")),
+    "hidden": (0, SYSTEM, lambda at: copy_in(at, "cat/1.png", "cat/.thumbnails/1.png")),
+    "copy": (0, SAME, lambda at: copy_in(at, "cat/1.png", "cat/x.png")),
+    "two classes": (1, OTHER, lambda at: copy_in(at, "cat/1.png", "dog/x.png")),
+    "stray": (1, STRAY, lambda at: copy_in(at, "cat/1.png", "x.png")),
+    "heic": (1, "cat/x.heic is not read (.h", lambda at: (at / "cat/x.heic").write_bytes(b"x")),
+    "dangling": (1, BROKEN, lambda at: (at / "dog/x.png").symlink_to("none")),
+    "pipe": (1, BROKEN, lambda at: os.mkfifo(at / "dog/x.png")),
+    "circle": (0, "(dog/more, which is .)", lambda at: (at / "dog/more").symlink_to("..")),
+    "small": (0, SMALL, small_class),
+    "capitals": (0, "folders Cat and cat differ", lambda at: (at / "dog").rename(at / "Cat")),
+}
+
+
+@pytest.mark.promise("folders")
+@pytest.mark.parametrize("kind", SPOILERS)
+def test_check_says_what_is_wrong_with_a_folder_in_one_line(home, duokit, pets, kind):
+    wanted, words, spoil = SPOILERS[kind]
+    spoil(pets)
+    code, lines, err = check(duokit, pets)
+    assert (code, err) == (wanted, "")
+    assert sum(words in line for line in lines) == 1, lines
+
+
+@pytest.mark.promise("folders")
+def test_check_says_what_parts_beside_each_other_share(home, duokit, pets):
+    shutil.move(pets, pets.with_name("set") / "train")
+    train = pets.with_name("set") / "train"
+    shutil.copytree(train, train.with_name("val"))
+    for row in range(8):
+        (train.with_name("val") / "cat" / f"{row}.png").unlink()
+    shutil.rmtree(train.with_name("val") / "dog")
+    line = (
+        "2 of 2 pictures in val are, byte for byte, in train too (such as val/cat/8.png, which is"
+    )
+    missing = "1 class folders of train are missing in val (such as dog)"
+    code, text, err = duokit("data", "check", "folder", "--root", train.parent)
+    assert code == 2
+    assert "look like splits" in err
+    assert line in text
+    assert missing in text
+    code, lines, _ = check(duokit, train)
+    assert code == 1
+    assert any("2 of 20 pictures in train are, byte for byte, in val too" in each for each in lines)

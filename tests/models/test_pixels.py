@@ -1,5 +1,6 @@
 """Decoded pictures: the eval transform bit for bit, a cache that is whole or not there."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from duokit.images import ImageSet
+from duokit.images import ImageSet, load
 from duokit.models import predict, preprocessing
 from duokit.models.pixels import decode
 from duokit.models.transforms import Preprocessing
@@ -80,6 +81,25 @@ def test_another_crop_has_another_file(photographs, tmp_path, change):
     ids = ("b", "a") if change == "ids" else None
     decode(photographs, how, ids=ids, folder=tmp_path, progress=False)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.promise("folders")
+def test_a_picture_that_was_replaced_and_another_folder_of_the_same_name_are_decoded(tmp_path):
+    def decoded(grey, root):
+        for name in "ab":
+            (tmp_path / root / "set" / name).mkdir(parents=True, exist_ok=True)
+            path = tmp_path / root / "set" / name / "0.png"
+            Image.new("L", (8, 8), grey).save(path)
+            os.utime(path, ns=(grey, grey))
+        pixels = decode(
+            load("folder", tmp_path / root / "set"), HOW, folder=tmp_path / "c", progress=False
+        )
+        return int(pixels.values[0, 0, 0, 0])
+
+    assert [decoded(1, "one"), decoded(2, "one"), decoded(3, "two")] == [1, 2, 3]
+    assert len(list((tmp_path / "c").iterdir())) == 3
+    assert decoded(3, "two") == 3
+    assert len(list((tmp_path / "c").iterdir())) == 3
 
 
 def test_a_failure_leaves_nothing(photographs, tmp_path):

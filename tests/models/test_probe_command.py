@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from PIL import Image
 
 from duokit.cli import probe
+from duokit.images import load as load_images
 from duokit.images import load_splits
 from duokit.logits import load, save
 from duokit.models import records
@@ -125,3 +128,57 @@ def test_given_splits_and_random_weights(words, tmp_path):
     assert record.weights == "random, timm"
     for word in ("--splits SPLITS", "--pretrained none", "--dtype float32"):
         assert word in record.config["command"]
+
+
+@pytest.mark.promise("folders")
+def test_after_a_damaged_picture_is_removed_as_told_the_command_works(words, pictures, tmp_path):
+    bad = [pictures / "dark" / "03.png", pictures / "bright" / "05.png"]
+    for path in bad:
+        path.write_bytes(b"damaged")
+    with pytest.raises(
+        ValueError, match=r"05\.png is not a readable .*remove it \(2 such pictures"
+    ):
+        run(*words)
+    assert not (tmp_path / "out").exists()
+    for path in bad:
+        path.unlink()
+    assert run(*words) == 0
+    splits = load_splits(tmp_path / "out" / "splits.json")
+    assert sum(splits.sizes().values()) == 46
+
+
+@pytest.mark.promise("folders")
+def test_splits_that_name_a_picture_that_is_gone_say_how_to_go_on(words, pictures, tmp_path):
+    run(*words)
+    (pictures / "dark" / "03.png").unlink()
+    kept = tmp_path / "out" / "splits.json"
+    with pytest.raises(
+        ValueError, match=r"out/splits\.json names 1 pictures that.*'dark/03\.png'.*rem"
+    ):
+        run(*words)
+    with pytest.raises(ValueError, match=r"copy\.json names 1 pictures"):
+        run(*words, "--splits", shutil.copy(kept, tmp_path / "copy.json"))
+    kept.unlink()
+    with pytest.raises(ValueError, match=r"holds .* or remove the file"):
+        run(*words)
+    shutil.rmtree(tmp_path / "out" / FOLDER)
+    assert run(*words) == 0
+
+
+@pytest.mark.promise("folders")
+def test_features_of_a_picture_that_was_replaced_are_computed_again(
+    pictures, tmp_path, monkeypatch
+):
+    computed = []
+    monkeypatch.setattr(records, "build", lambda *_, **__: None)
+    monkeypatch.setattr(
+        records, "features", lambda *_, rows, **__: computed.append(1) or np.zeros((len(rows), 2))
+    )
+    recipe = records.Recipe("tf_efficientnet_lite0", 32)
+    for shade in (None, None, 1, 2, None):
+        if shade is not None:
+            Image.new("L", (16, 16), shade).save(pictures / "dark" / "00.png")
+            os.utime(pictures / "dark" / "00.png", ns=(shade, shade))  # clocks of disks are coarse
+        images = load_images("folder", pictures)
+        records.cached_features(images, images.ids, recipe, cache=tmp_path / "features")
+    assert len(computed) == 3

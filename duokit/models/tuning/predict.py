@@ -117,9 +117,13 @@ def _start(
 ) -> Start:
     """Returns the network and the decoded pictures of these parts.
 
-    With a cache those of all parts are decoded, as in training, so that its file is found again.
+    With a cache those of all parts are decoded, as in training, so that its file is found again;
+    unless a picture that was trained on is gone since.
     """
-    needed = list(dict.fromkeys(parts)) if cache is None else list(splits.parts)
+    needed = list(splits.parts)
+    known = set(image_set.ids)
+    if cache is None or not all(known.issuperset(ids) for ids in splits.parts.values()):
+        needed = list(dict.fromkeys(parts))
     ids = tuple(name for part in needed for name in splits.parts[part])
     pixels = decode(image_set, run.preprocessing, ids=ids, folder=cache, progress=progress)
     return Start(run.model, pixels, {part: pixels.rows(splits.parts[part]) for part in needed})
