@@ -20,7 +20,7 @@ from duokit.fusion.sidekick import SidekickTest, sidekick_test
 from duokit.fusion.weights import WeightFit, fit_weights
 from duokit.logits.record import Record, same_images
 from duokit.metrics.intervals import intervals
-from duokit.metrics.scores import Scores, score
+from duokit.metrics.scores import Confidences, Scores, confidences, score
 
 TITLES: dict[str, str] = {
     "large_raw": "large, uncalibrated",
@@ -69,6 +69,16 @@ class Duo:
             return None
         return sum(f for f in flops[1:] if f is not None) / (flops[0] or np.nan)
 
+    @property
+    def t(self) -> float:
+        """The score test's t; NaN without a test."""
+        return self.test.t if self.test else np.nan
+
+    @property
+    def p_value(self) -> float:
+        """The score test's p-value; NaN without a test."""
+        return self.test.p_value if self.test else np.nan
+
     def logits(self, records: Sequence[Record]) -> Array:
         """Return the (n, k) duo logits of these records, in the order of `val`."""
         self._check(records)
@@ -102,6 +112,27 @@ class Duo:
             name = "duo" if mode == "weighted" else mode
             found[name] = score(fused.logits, labels, predictions=fused.predictions)
         return found
+
+    def confidences(
+        self, records: Sequence[Record], *, mode: Mode = "weighted"
+    ) -> dict[str, Confidences]:
+        """Return how sure "large", "small" and "duo" are of images, with or without a class.
+
+        Args:
+            records: One a member, in the order of `val`, such as those of the part "ood".
+            mode: The way to combine that "duo" stands for, from `duokit.fusion.MODES`.
+
+        Raises:
+            ValueError: As `answers`.
+        """
+        self._check(records)
+        members, own = [r.logits for r in records], self.own_weights
+        found = {
+            name: (weight * logits).astype(np.float32)
+            for name, logits, weight in zip(("large", "small"), members, own, strict=False)
+        }
+        found["duo"] = combine(mode, members, weights=self.weights, own_weights=own).logits
+        return {name: confidences(logits) for name, logits in found.items()}
 
     def costs(self) -> pd.DataFrame:
         """Return FLOPs (multiply-adds an image), parameters and resolution of members and duo."""
@@ -144,6 +175,21 @@ def fit_duo(val: Sequence[Record]) -> Duo:
     test = sidekick_test(members[0], members[1], labels) if len(val) == 2 else None
     own = tuple(fit_weights([logits], labels) for logits in members)
     return Duo(fit_weights(members, labels), own, test, tuple(val))
+
+
+def sidekicks(models: Mapping[str, Record], large: str, small: str) -> list[str]:
+    """Return the names of the models that can be the sidekick of one, in the order given.
+
+    These are `small`, whatever it costs, and all whose FLOPs are known to be fewer than those of
+    `large`.
+
+    Args:
+        models: Name -> record.
+        large: Name of the large model.
+        small: Name of the sidekick that was chosen.
+    """
+    most = models[large].gflops
+    return [name for name, r in models.items() if name == small or r.gflops < most]
 
 
 def better_member(scores: dict[str, Scores]) -> str:

@@ -38,7 +38,8 @@ def paired_test(
         resampled: (r,) the difference of the metric in each bootstrap resample; nan: undefined.
 
     Returns:
-        p in [0, 1], 1 where nothing differs and nan where the difference is not defined; name.
+        p in [0, 1], 1 where nothing differs and nan where the difference is not defined or one
+        image has to say all; name.
 
     Source: McNemar 1947; Student 1908; Efron and Tibshirani 1993, section 13.3.
     """
@@ -46,11 +47,13 @@ def paired_test(
         return mcnemar(*changed(scores.correct, baseline.correct)), "McNemar"
     if metric in PER_IMAGE:
         ours, theirs = getattr(scores, metric), getattr(baseline, metric)
+        if len(ours) < 2:
+            return float("nan"), "paired t"
         if np.ptp(ours - theirs) == 0:  # no spread: t is 0 / 0 or infinite
             return (1.0 if ours[0] == theirs[0] else 0.0), "paired t"
         return float(ttest_rel(ours, theirs).pvalue), "paired t"
     difference = evaluate(scores, [metric])[metric] - evaluate(baseline, [metric])[metric]
-    return spread_test(difference, resampled), "bootstrap z"
+    return spread_test(difference, resampled if len(scores) > 1 else resampled[:0]), "bootstrap z"
 
 
 def verdicts(table: pd.DataFrame, *, alpha: float = 0.05, p: str = "p_bh") -> pd.Series:

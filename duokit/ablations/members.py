@@ -9,6 +9,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from numpy import inf, nan, nan_to_num
+
 from duokit.logits.record import Record
 from duokit.logits.store import SUFFIX, load, read_metadata
 
@@ -24,7 +26,7 @@ class Member:
         model: Name of the network, as its library spells it.
         resolution: Pixels; None if not known.
         seed: Of the run that made it; None if not known.
-        flops: Multiply-adds an image.
+        flops: Multiply-adds an image; NaN if not known.
         read: Part -> record.
         checksum: Returns a text that changes when any logit of the parts does.
     """
@@ -33,13 +35,17 @@ class Member:
     model: str
     resolution: int | None
     seed: int | None
-    flops: int
+    flops: float
     read: Callable[[str], Record]
     checksum: Callable[[], str]
 
 
 def members(
-    given: Given, parts: Sequence[str], *, only: Sequence[str] | None = None
+    given: Given,
+    parts: Sequence[str],
+    *,
+    only: Sequence[str] | None = None,
+    any_records: bool = False,
 ) -> dict[str, Member]:
     """Return the models by name, the cheapest first.
 
@@ -48,10 +54,12 @@ def members(
             name -> part -> record. Of a folder only headers are read.
         parts: Parts that each model must have, such as ("val", "test").
         only: Names that are wanted; default: all.
+        any_records: Leave out models that lack a part, and take those of unknown FLOPs (last).
 
     Raises:
         FileNotFoundError: No such folder, or no model in it.
-        ValueError: A name that is not there, a part that a model lacks, or unknown FLOPs.
+        ValueError: A name that is not there; unless any_records, a part that a model lacks, or
+            unknown FLOPs.
     """
     found = _records(given, parts) if isinstance(given, Mapping) else _folder(Path(given), parts)
     unknown = [name for name in only or () if name not in found]
@@ -59,19 +67,21 @@ def members(
         raise ValueError(f"there is no model {unknown[0]!r}; expected some of {', '.join(found)}")
     chosen = {}
     for name, (fields, lacking, make) in found.items():
-        if only is not None and name not in only:
+        if (only is not None and name not in only) or (lacking and any_records):
             continue
         if lacking:
             raise ValueError(
                 f"{name} has no part {lacking[0]!r}: add the record, or name the models to compare"
             )
-        if not fields["flops"]:
+        if not fields["flops"] and not any_records:
             raise ValueError(
                 f"the record of {name} says no FLOPs, so no one knows which member costs more: "
                 "count them (duokit.models.cost) and write them into the record"
             )
         chosen[name] = make()
-    return dict(sorted(chosen.items(), key=lambda item: (item[1].flops, item[0])))
+    return dict(
+        sorted(chosen.items(), key=lambda item: (nan_to_num(item[1].flops, nan=inf), item[0]))
+    )
 
 
 # fields of the val record, parts that are lacking, how to make the member
@@ -140,5 +150,5 @@ def _member(
     read: Callable[[str], Record],
     checksum: Callable[[], str],
 ) -> Member:
-    known = {key: fields[key] for key in ("model", "resolution", "seed", "flops")}
-    return Member(name, read=read, checksum=checksum, **known)
+    known = {key: fields[key] for key in ("model", "resolution", "seed")}
+    return Member(name, flops=fields["flops"] or nan, read=read, checksum=checksum, **known)

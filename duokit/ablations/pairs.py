@@ -38,6 +38,13 @@ from duokit.metrics.table import METRICS, check_names, evaluate
 from duokit.metrics.weighted import Weighted
 
 DEFAULT = ("accuracy", "nll", "brier", "ece", "auroc", "aurc", "sac98")
+# What a table without rows has, of the columns that `pairs` returns.
+COLUMNS = [
+    *("large", "small", "relation", "flops_large", "flops_small", "flops_balance"),
+    *("weight_large", "weight_small", "error_large", "error_small", "status"),
+    *("score_t", "score_p_value", "metric", "value", "baseline", "sidekick", "difference"),
+    *("low", "high", "gain", "gain_low", "gain_high", "p_value", "p_test"),
+]
 Report = Callable[[int, int, str], object]
 
 
@@ -49,6 +56,7 @@ def pairs(
     part: str = "test",
     metrics: Sequence[str] = DEFAULT,
     equal: bool = False,
+    any_records: bool = False,
     families: Mapping[str, str] | None = None,
     resamples: int = 1000,
     level: float = 0.95,
@@ -79,6 +87,9 @@ def pairs(
             read all logits again.
         equal: Whether members of equal FLOPs, such as two initialisations, are paired, each as
             the other's sidekick.
+        any_records: Leave out models that lack a part; pair those of unknown FLOPs both ways (their
+            balance is NaN); pair those of equal FLOPs if there is no other pair; and return a
+            table without rows if there is none at all. Default: each of these is an error.
         families: Model -> family, for `relation`.
         resamples: Of the paired bootstrap, 2 or more.
         level: Of the intervals, in (0, 1).
@@ -97,16 +108,16 @@ def pairs(
 
     Raises:
         FileNotFoundError: No such folder, or no model in it.
-        ValueError: An unknown metric or name, a part or FLOPs that are missing, no pair at all,
-            records of different images, or a journal with other settings.
+        ValueError: An unknown metric or name; unless any_records, a part or FLOPs that are missing
+            or no pair at all; records of different images; a journal with other settings.
     """
     _check(metrics, resamples, level)
     only = None if large is None or small is None else sorted({*large, *small})
-    found = members(given, ("val", part), only=only)
+    found = members(given, ("val", part), only=only, any_records=any_records)
     for name in (*(large or ()), *(small or ())):
         if name not in found:
             raise ValueError(f"there is no model {name!r}; expected some of {', '.join(found)}")
-    chosen = _chosen(found, large, small, equal)
+    chosen = _chosen(found, large, small, equal, any_records)
     settings = {
         "part": part, "metrics": list(metrics), "resamples": resamples, "level": level, "seed": seed
     }  # fmt: skip
@@ -123,7 +134,7 @@ def pairs(
             if kept is not None:
                 kept.add(key, mine)
         rows += [_described(big, side, families) | row for row in mine]
-    return corrected(pd.DataFrame(rows))
+    return corrected(pd.DataFrame(rows, columns=None if rows else COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -275,16 +286,16 @@ def _chosen(
     large: Sequence[str] | None,
     small: Sequence[str] | None,
     equal: bool,
+    any_records: bool,
 ) -> list[tuple[Member, Member]]:
     bigs = [m for name, m in found.items() if large is None or name in large]
     sides = [m for name, m in found.items() if small is None or name in small]
-    chosen = [
-        (big, side)
-        for big in bigs
-        for side in sides
-        if side.flops < big.flops or (equal and side.flops == big.flops and side != big)
-    ]
-    if not chosen:
+    both = [(big, side) for big in bigs for side in sides if big != side]
+    # without any_records all FLOPs are known
+    chosen = [(big, side) for big, side in both if not side.flops >= big.flops]
+    if equal or (any_records and not chosen):
+        chosen = [(big, side) for big, side in both if not side.flops > big.flops]
+    if not chosen and not any_records:
         raise ValueError(
             f"no pair among {len(bigs)} large and {len(sides)} small models: a sidekick must cost "
             "less than its large model; give more models, or equal=True for equal FLOPs"

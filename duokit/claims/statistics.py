@@ -40,7 +40,8 @@ def resampled(
     )
     once = np.ones((1, len(table)))
     found = statistic(table, draws[:, place].astype(float))
-    low, high = np.nanquantile(found, [0.025, 0.975])
+    known = found[~np.isnan(found)]
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
     return float(statistic(table, once)[0]), float(low), float(high)
 
 
@@ -85,8 +86,8 @@ def rank_correlation(x: str, y: str) -> Callable[[pd.DataFrame, np.ndarray], np.
         a, b = (table[name].rank().to_numpy() for name in (x, y))
         total = counts.sum(1)
         a_mean, b_mean = counts @ a / total, counts @ b / total
-        spread = [np.sqrt(counts @ c**2 / total - m**2) for c, m in ((a, a_mean), (b, b_mean))]
         with np.errstate(invalid="ignore"):  # a draw of one row alone has no correlation
+            spread = [np.sqrt(counts @ c**2 / total - m**2) for c, m in ((a, a_mean), (b, b_mean))]
             found: np.ndarray = (counts @ (a * b) / total - a_mean * b_mean) / np.prod(spread, 0)
         return found
 

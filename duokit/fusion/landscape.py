@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from duokit.checks import Array, check_labels, check_members
@@ -35,11 +36,14 @@ def nll_landscape(
 ) -> Landscape:
     """Return the mean NLL of the duo on an even grid of weights from 0 to `up_to`.
 
+    The side of a model without weight (0 in `up_to`) is as long as the other's, both in units of
+    1 / the standard deviation of the model's logits over the classes.
+
     Args:
         large: (n, k) logits of the large model.
         small: (n, k) logits of the small model, same images in the same order.
         labels: (n,) class numbers 0 ... k - 1.
-        up_to: Largest weight of the large and of the small model, both > 0.
+        up_to: Largest weight of the large and of the small model, finite and not negative.
         points: Grid points along each side, at least 2.
         images: At most about this many evenly spaced images are used.
 
@@ -48,14 +52,21 @@ def nll_landscape(
     """
     members = check_members([large, small])
     target = check_labels(labels, *members[0].shape).to(members[0].device)
-    if min(up_to) <= 0 or points < 2 or images < 1:
+    if not 0 <= min(up_to) <= max(up_to) < np.inf or points < 2 or images < 1:
         raise ValueError(
-            f"a grid needs up_to > 0, points >= 2 and images >= 1, not up_to={up_to}, "
+            f"a grid needs up_to >= 0, points >= 2 and images >= 1, not up_to={up_to}, "
             f"points={points}, images={images}"
         )
     stride = -(-len(target) // images)
     a, b = (z[::stride].float() for z in members)
     target = target[::stride]
-    axes = [np.linspace(0, end, points) for end in up_to]
+    axes = [np.linspace(0, end, points) for end in _ends(up_to, (a, b))]
     nll = [[float(cross_entropy(x * a + y * b, target)) for x in axes[0]] for y in axes[1]]
     return Landscape(axes[0], axes[1], np.array(nll))
+
+
+def _ends(up_to: tuple[float, float], members: tuple[Tensor, Tensor]) -> list[float]:
+    """Return how far each side runs, above 0."""
+    spreads = [float(z.double().std(dim=1, correction=0).mean()) or 1.0 for z in members]
+    reach = max(end * unit for end, unit in zip(up_to, spreads, strict=True)) or 1.0
+    return [end or reach / unit for end, unit in zip(up_to, spreads, strict=True)]

@@ -8,7 +8,15 @@ same_images(load("large/test.safetensors"), load("small/test.safetensors"))
 from duokit.logits.exchange import read_csv, read_npz, write_csv, write_npz
 from duokit.logits.official import OfficialFile, find_official, read_official
 from duokit.logits.record import Record, make_record, same_images, versions
-from duokit.logits.store import StoreError, listing, load, load_parts, read_metadata, save
+from duokit.logits.store import (
+    StoreError,
+    listing,
+    load,
+    load_folds,
+    load_parts,
+    read_metadata,
+    save,
+)
 
 __all__ = [
     "Record",
@@ -18,6 +26,7 @@ __all__ = [
     "save",
     "load",
     "load_parts",
+    "load_folds",
     "read_metadata",
     "listing",
     "StoreError",

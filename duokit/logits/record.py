@@ -107,6 +107,11 @@ class Record:
         return int(self.logits.shape[1])
 
     @property
+    def gflops(self) -> float:
+        """Billions of multiply-adds for one image; NaN if not known, cheaper than nothing."""
+        return np.nan if self.flops is None else self.flops / 1e9
+
+    @property
     def title(self) -> str:
         """Returns a short name for messages and tables: model@resolution, data set, split."""
         size = f"@{self.resolution}" if self.resolution else ""

@@ -16,6 +16,7 @@ import hashlib
 import json
 import math
 import mmap
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,26 @@ def load_parts(folder: str | Path, *parts: str) -> dict[str, Record]:
             f"it has {', '.join(there) or 'none'}"
         )
     return {part: load(folder / f"{part}{SUFFIX}") for part in parts or there}
+
+
+def load_folds(
+    folder: str | Path, names: Sequence[str], folds: int
+) -> list[list[dict[str, Record]]]:
+    """Returns the records of a cross-validation: for each fold one part -> record a model.
+
+    Args:
+        folder: holds fold-0, fold-1 and so on, each with a folder a model; a folder of models
+            itself is taken for the only fold.
+        names: the models' folders.
+        folds: how many at most; those that are not there are left out.
+
+    Raises:
+        FileNotFoundError: a model that has no folder of records.
+        StoreError: as `load`.
+    """
+    places = [Path(folder, f"fold-{number}") for number in range(folds)]
+    there = [place for place in places if place.is_dir()] or [Path(folder)]
+    return [[load_parts(place / name) for name in names] for place in there]
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

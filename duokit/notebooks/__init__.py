@@ -8,7 +8,7 @@ Importing this module needs nothing but Python, so that a notebook can use it an
 executing needs the extra `book`.
 """
 
-from duokit.notebooks.display import glue, glue_figure, glued, say
+from duokit.notebooks.display import fill, glue, glue_figure, glued, say, share
 from duokit.notebooks.files import problems, read
 from duokit.notebooks.parameters import Parameter, parameters, validate
 from duokit.notebooks.running import NotebookError, execute
@@ -16,9 +16,11 @@ from duokit.notebooks.tidy import normalise
 
 __all__ = [
     "say",
+    "fill",
     "glue",
     "glue_figure",
     "glued",
+    "share",
     "Parameter",
     "parameters",
     "validate",

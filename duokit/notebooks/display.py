@@ -8,7 +8,9 @@ import io
 import math
 import re
 from collections.abc import Mapping
+from numbers import Real
 from string import Formatter
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +19,24 @@ if TYPE_CHECKING:
 
 GLUE_PREFIX = "application/papermill.record/"  # the mime prefix MyST looks for
 GLUE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+UNKNOWN = "unknown"  # in a sentence, for a number that these records do not give
+
+
+class _Told(Formatter):
+    """Fills in fields as str.format, with a word for numbers that there are not."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        first = re.split(r"[.\[]", field_name)[0]
+        if kwargs[first] is None:  # nothing has no parts: {test.t} of no test is not known
+            return None, first
+        return super().get_field(field_name, args, kwargs)
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        return UNKNOWN if _missing(value) else super().format_field(value, format_spec)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, Real) and math.isnan(value))
 
 
 def say(template: str, **values: Any) -> None:
@@ -25,15 +45,32 @@ def say(template: str, **values: Any) -> None:
     Prose in the book holds no number typed by hand; `say("AURC {aurc:.4f}", aurc=...)` writes it.
 
     Args:
-        template: Markdown with fields as in str.format; braces of formulas are doubled.
+        template: Markdown with fields as for `fill`.
+        **values: one for each field, by name.
+
+    Raises:
+        ValueError: as `fill`.
+    """
+    from IPython.display import display
+
+    text = fill(template, **values)
+    display({"text/markdown": text, "text/plain": text}, raw=True)
+
+
+def fill(template: str, **values: Any) -> str:
+    """Returns the template with its fields filled.
+
+    None, a part of None, and NaN are written as "unknown": FLOPs that a record does not say, the
+    AUROC where no answer is wrong.
+
+    Args:
+        template: text with fields as in str.format; braces of formulas are doubled.
         **values: one for each field, by name.
 
     Raises:
         ValueError: a field without a value, a value without a field, or a format that does not
             suit its value.
     """
-    from IPython.display import display
-
     try:
         used = {
             re.split(r"[.\[]", name)[0] for _, name, _, _ in Formatter().parse(template) if name
@@ -44,10 +81,9 @@ def say(template: str, **values: Any) -> None:
                 f"fields without a value: {', '.join(missing) or 'none'}; "
                 f"values without a field: {', '.join(unused) or 'none'}"
             )
-        text = template.format(**values)
+        return _Told().format(template, **values)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"cannot fill {template!r}: {error}") from error
-    display({"text/markdown": text, "text/plain": text}, raw=True)
 
 
 def glue(name: str, value: Any) -> None:
@@ -58,22 +94,24 @@ def glue(name: str, value: Any) -> None:
     Args:
         name: letters, digits, "_" and "-", a letter first; each name once a notebook.
         value: a finite number, a str or a bool (a NumPy or torch scalar too). Six significant
-            digits of a real number are kept: the others differ from machine to machine.
+            digits of a real number are kept: the others differ from machine to machine. NaN is
+            kept as None, which metrics.json writes as null and no page can format.
 
     Raises:
         TypeError: another type.
-        ValueError: another form of name, or a number that is not finite.
+        ValueError: another form of name, or an infinite number.
     """
     from IPython.display import display
 
     if not isinstance(name, str) or not GLUE_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name for glue: letters, digits, _ and -, a letter first")
     value = value.item() if hasattr(value, "item") else value
-    if not isinstance(value, (bool, int, float, str)):
+    value = None if _missing(value) else value
+    if not isinstance(value, (bool, int, float, str, NoneType)):
         raise TypeError(
             f"glue({name!r}) was given a {type(value).__name__}; it keeps a number, str or bool"
         )
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and math.isinf(value):
         raise ValueError(f"glue({name!r}) was given {value}; a page cannot show that as a result")
     value = float(f"{value:.6g}") if isinstance(value, float) else value
     display(
@@ -107,6 +145,16 @@ def glue_figure(name: str, drawn: Axes | Figure) -> None:
         raw=True,
         metadata={"scrapbook": {"name": name, "mime_prefix": GLUE_PREFIX}},
     )
+
+
+def share(part: float, whole: float) -> float | None:
+    """Returns part / whole, or None, which `say` writes as "unknown", where the whole is 0.
+
+    Args:
+        part: a number, or a NumPy scalar.
+        whole: of the same.
+    """
+    return float(part / whole) if whole else None
 
 
 def glued(notebook: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def nll_landscape(
 
     The contours stand closer together near the minimum, where the differences between duos lie:
     each is a fixed factor further above the smallest NLL of the grid than the one before. Steps
-    outside the grid are not in view.
+    outside the grid are not in view. Where no weight changes the NLL, a title says so.
 
     Args:
         landscape: From duokit.fusion.landscape.nll_landscape.
@@ -68,13 +68,7 @@ def nll_landscape(
     """
     _check(landscape, fit, alone)
     ax = axes_or_new(ax)
-    low, high = landscape.nll.min(), landscape.nll.max()
-    levels = low + np.geomspace(LOWEST, 1, CONTOURS) * (high - low)
-    grid = (landscape.large, landscape.small, landscape.nll)
-    filled = ax.contourf(*grid, levels=[low, *levels], colors=sns.blend_palette(SHADES, CONTOURS))
-    scale = ax.figure.colorbar(filled, ax=ax, format="%.2f", spacing="uniform")
-    scale.set_label("NLL (nats)")
-    scale.outline.set_visible(False)
+    _contours(ax, landscape)
     ax.plot(
         *fit.path.T, color=INK, marker="o", markersize=5, linewidth=1.4, label="steps of the fit"
     )
@@ -87,6 +81,19 @@ def nll_landscape(
     ax.set(xlabel="weight of the large model", ylabel="weight of the small model")
     ax.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none")
     return ax
+
+
+def _contours(ax: Axes, landscape: Landscape) -> None:
+    low, high = landscape.nll.min(), landscape.nll.max()
+    levels = [low, *(low + np.geomspace(LOWEST, 1, CONTOURS) * (high - low))]
+    if not (np.diff(levels) > 0).all():
+        ax.set_title(f"the NLL is {low:.3f} nats for all weights")
+        return
+    grid = (landscape.large, landscape.small, landscape.nll)
+    filled = ax.contourf(*grid, levels=levels, colors=sns.blend_palette(SHADES, CONTOURS))
+    scale = ax.figure.colorbar(filled, ax=ax, format="%.2f", spacing="uniform")
+    scale.set_label("NLL (nats)")
+    scale.outline.set_visible(False)
 
 
 def _mark(
@@ -115,10 +122,10 @@ def _check(landscape: Landscape, fit: Fit, alone: tuple[Fit, Fit] | None) -> Non
                 f"not {type(landscape).__name__}"
             )
     shape = (len(landscape.small), len(landscape.large))
-    if landscape.nll.shape != shape or min(shape) < 2 or not np.ptp(landscape.nll) > 0:
+    if landscape.nll.shape != shape or min(shape) < 2:
         raise ValueError(
-            f"landscape.nll must have shape (small, large) = {shape}, 2 or more each, and not the "
-            f"same NLL everywhere; it has shape {landscape.nll.shape}"
+            f"landscape.nll must have shape (small, large) = {shape}, 2 or more each; it has "
+            f"shape {landscape.nll.shape}"
         )
     fits = [("fit", fit, 2)]
     if alone is not None:

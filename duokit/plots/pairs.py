@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from duokit.metrics.table import METRICS
 
@@ -29,11 +30,12 @@ def pair_gains(
     """Return axes with one point a pair: its gain, per cent of the way to perfect, and its cost.
 
     Above the line at 0 the duo is better. A hollow point is a pair whose verdict is "open"; an
-    upright line is the interval of the gain.
+    upright line is the interval of the gain. Pairs of unknown FLOPs are counted below the axis; if
+    no FLOPs are known, all pairs stand side by side.
 
     Args:
-        table: Rows of one metric, as `duokit.ablations.pairs` returns: columns flops_balance (> 0),
-            gain and `by`; verdict, gain_low and gain_high are drawn if they are there.
+        table: Rows of one metric, as `duokit.ablations.pairs` returns: columns flops_balance (> 0,
+            NaN where it is not known), gain and `by`; verdict, gain_low and gain_high are drawn if they are there.
         ax: Axes to draw in; default: a new figure.
         metric: Name in METRICS, for the label.
         by: Column whose words have a look each; at most eight.
@@ -43,11 +45,14 @@ def pair_gains(
 
     Raises:
         TypeError: Not a DataFrame, or ax is not an Axes.
-        ValueError: No row, a missing column, rows of several metrics, a balance that is not above
-            0, or an unknown metric.
+        ValueError: A missing column, rows of several metrics, a balance of 0 or less, or an
+            unknown metric.
     """
     _check(table, by, metric)
     ax = axes_or_new(ax, WIDTH, 4.2)
+    known = table["flops_balance"].notna()
+    place = table["flops_balance"] if known.any() else pd.Series(range(len(table)), table.index)
+    table = table.assign(x=place.astype(float))
     names = list(dict.fromkeys(table[by]))
     look = looks([*dict.fromkeys([*order, *names])])
     hollow = table["verdict"] == "open" if "verdict" in table else table["gain"].isna()
@@ -56,17 +61,21 @@ def pair_gains(
         colour, marker = look[name].colour, look[name].marker
         mine = table[table[by] == name]
         if {"gain_low", "gain_high"} <= set(table):
-            ends = mine[["flops_balance", "gain_low", "gain_high"]].to_numpy(dtype=float).T
+            ends = mine[["x", "gain_low", "gain_high"]].to_numpy(dtype=float).T
             ax.vlines(*ends, color=colour, linewidth=1.2, alpha=0.6)
         point: dict[str, Any] = {"linestyle": "none", "marker": marker, "markeredgecolor": colour}
         point["zorder"] = 2 + 1 / len(mine)  # the fewest lie on top
         for is_open, fill in ((False, colour), (True, "white")):
             rows = mine[hollow[mine.index] == is_open]
-            ax.plot(
-                rows["flops_balance"], rows["gain"], markerfacecolor=fill, markersize=7, **point
-            )
+            ax.plot(rows["x"], rows["gain"], markerfacecolor=fill, markersize=7, **point)
         handles.append(Line2D([], [], markerfacecolor=colour, label=name, **point))
     balance_axes(ax, metric, title)
+    if not known.any():
+        ax.set_xscale("linear")
+        ax.xaxis.set_major_locator(NullLocator())
+        ax.set_xlabel("FLOPs unknown: no cost axis" if len(table) else "no pair to draw")
+    elif not known.all():
+        ax.set_xlabel(f"{ax.get_xlabel()}\n(unknown for {(~known).sum()} of {len(known)} pairs)")
     if "verdict" in table and bool((table["verdict"] == "open").any()):
         grey: dict[str, Any] = {
             "markeredgecolor": MUTED,
@@ -74,8 +83,9 @@ def pair_gains(
             "linestyle": "none",
         }
         handles.append(Line2D([], [], marker="o", label=OPEN, **grey))
-    place: dict[str, Any] = {"bbox_to_anchor": (0.45, -0.2), "loc": "upper center"}
-    ax.legend(handles=handles, ncols=min(2, len(handles)), handletextpad=0.3, **place)
+    below: dict[str, Any] = {"bbox_to_anchor": (0.45, -0.2), "loc": "upper center"}
+    if handles:
+        ax.legend(handles=handles, ncols=min(2, len(handles)), handletextpad=0.3, **below)
     return ax
 
 
@@ -85,14 +95,14 @@ def _check(table: pd.DataFrame, by: str, metric: str) -> None:
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}: choose from {', '.join(METRICS)}")
     missing = [column for column in (*COLUMNS, by) if column not in table.columns]
-    if missing or table.empty:
+    if missing:
         raise ValueError(
-            f"the table must have rows and the columns {', '.join((*COLUMNS, by))}; "
-            + (f"missing: {', '.join(missing)}" if missing else "it is empty")
+            f"the table must have the columns {', '.join((*COLUMNS, by))}; "
+            f"missing: {', '.join(missing)}"
         )
     if "metric" in table and (table["metric"] != metric).any():
         others = sorted(set(table["metric"]) - {metric})
         raise ValueError(f"the table has rows of {others[0]} too: choose those of {metric}")
-    wrong = table["flops_balance"][~(table["flops_balance"] > 0)]
+    wrong = table["flops_balance"][table["flops_balance"] <= 0]
     if len(wrong):
         raise ValueError(f"the table has a FLOPs balance of {wrong.iloc[0]}; expected above 0")

@@ -16,10 +16,10 @@ from duokit.metrics.table import METRICS
 from .style import MUTED, WIDTH, axes_or_new, looks, styled
 
 COLUMNS = ("name", "value", "low", "high", "kind")
-# Column of the cost -> what one unit of the axis is, and the words at the axis.
+# Column of the cost -> what one unit of the axis is, the words at the axis, and the word for it.
 COSTS = {
-    "flops": (1e9, "billion multiply-adds for one image"),
-    "seconds": (1e-3, "milliseconds for one image"),
+    "flops": (1e9, "billion multiply-adds for one image", "FLOPs"),
+    "seconds": (1e-3, "milliseconds for one image", "seconds"),
 }
 Cost = Literal["flops", "seconds"]
 # Where a name may stand, in points right of and above its point: rings of sixteen places, turned by
@@ -40,11 +40,12 @@ def flops_tradeoff(
     """Return axes with a metric against the cost of one image, one named point a predictor.
 
     FLOPs are multiply-adds at the resolution each predictor runs at, those of a duo the sum of its
-    members', on a logarithmic axis. The upright bars are the intervals in the table.
+    members', on a logarithmic axis. The upright bars are the intervals in the table. Predictors of
+    unknown cost are named below the axis; if no cost is known, all stand side by side.
 
     Args:
-        table: One row a predictor, with the columns name; flops (multiply-adds, > 0) or seconds;
-            value, low and high of the metric (low and high nan for no bar); kind, such as "member"
+        table: One row a predictor, with the columns name; flops (multiply-adds, > 0) or seconds,
+            NaN or None where it is not known; value, low and high of the metric (low and high nan for no bar); kind, such as "member"
             and "duo", each drawn in its own look.
         ax: Axes to draw in; default: a new figure.
         metric: Name in METRICS: its title stands at the axis, with the direction that is better.
@@ -52,12 +53,10 @@ def flops_tradeoff(
 
     Raises:
         TypeError: Not a DataFrame, or ax is not an Axes.
-        ValueError: No row, a missing column, a cost that is not above 0, or an unknown metric or
-            cost.
+        ValueError: No row, a missing column, a cost of 0 or less, or an unknown metric or cost.
     """
     _check(table, metric, cost)
-    unit, words = COSTS[cost]
-    table = table.assign(x=table[cost] / unit)
+    table, words = _placed(table, cost)
     ax = axes_or_new(ax, WIDTH, 4.4)
     kinds = looks(table["kind"].unique())
     for kind, look in kinds.items():
@@ -75,17 +74,32 @@ def flops_tradeoff(
             label=kind,
         )
     arrow = "↑" if METRICS[metric].better == "higher" else "↓"
-    ax.set_xscale("log")
     ax.margins(0.1, 0.12)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_locator(NullLocator())
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    if table[cost].notna().all():
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.set_xlabel(words)
     ax.set_ylabel(f"{METRICS[metric].title} ({arrow} better)")
     if len(kinds) > 1:
         ax.legend(loc="best")
     _names(ax, table, {kind: look.colour for kind, look in kinds.items()})
     return ax
+
+
+def _placed(table: pd.DataFrame, cost: Cost) -> tuple[pd.DataFrame, str]:
+    """Return the rows that can be drawn, with their place x, and the words below the axis."""
+    unit, words, name = COSTS[cost]
+    known = table[cost].notna()
+    if not known.any():
+        return table.assign(x=np.arange(len(table))), f"{name} unknown: no cost axis"
+    missing = ", ".join(table.loc[~known, "name"])
+    words = f"{words}\n({name} unknown: {missing})" if missing else words
+    table = table[known]
+    return table.assign(x=table[cost].astype(float) / unit), words
 
 
 def _check(table: pd.DataFrame, metric: str, cost: str) -> None:
@@ -102,7 +116,7 @@ def _check(table: pd.DataFrame, metric: str, cost: str) -> None:
         )
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}: choose from {', '.join(METRICS)}")
-    wrong = table[~(table[cost] > 0)]
+    wrong = table[table[cost].notna() & ~(table[cost].astype(float) > 0)]
     if len(wrong):
         name, value = wrong.iloc[0][["name", cost]]
         what = (

@@ -107,5 +107,5 @@ def test_refusals(members):
         weighted(members, [1.0, np.nan])
     with pytest.raises(ValueError, match="members is empty"):
         combine("raw_mean", [])
-    with pytest.raises(ValueError, match="up_to > 0"):
-        nll_landscape(*members, np.zeros(200, dtype=int), up_to=(1.0, 0.0))
+    with pytest.raises(ValueError, match="up_to >= 0"):
+        nll_landscape(*members, np.zeros(200, dtype=int), up_to=(1.0, -0.1))

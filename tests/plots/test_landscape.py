@@ -59,8 +59,14 @@ def test_scale_beside_the_map(landscape, fits):
 def test_refuses_a_grid_that_does_not_fit_its_sides(landscape, fits):
     with pytest.raises(ValueError, match=r"shape \(small, large\) = \(11, 10\)"):
         nll_landscape(replace(landscape, large=landscape.large[1:]), fits[0])
-    with pytest.raises(ValueError, match="not the same NLL everywhere"):
-        nll_landscape(replace(landscape, nll=np.ones((11, 11))), fits[0])
+
+
+@pytest.mark.promise("any-records")
+def test_a_flat_landscape_is_told_in_words(landscape, fits):
+    ax = nll_landscape(replace(landscape, nll=np.full((11, 11), 0.5)), fits[0])
+    assert ax.get_title(loc="left") == "the NLL is 0.500 nats for all weights"
+    assert not ax.collections
+    assert ax.figure.axes == [ax]
 
 
 def test_refuses_fits_of_another_number_of_members(landscape, fits):
