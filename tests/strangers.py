@@ -1,21 +1,18 @@
-"""Records as a stranger brings them, and a chapter of the book that runs on them without a kernel."""
+"""Records as a stranger brings them, and chapters of the book run on them without a kernel."""
 
 import ast
 import contextlib
 import io
-import os
 import re
-import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 
 from duokit.logits import make_record, save
 from duokit.notebooks.files import read
@@ -27,139 +24,127 @@ MAGIC = re.compile(r"^(\s*)[!%].*$", flags=re.M)
 
 @dataclass(frozen=True)
 class Model:
-    """One model of a stranger: how far its logits point to the label, and what is known of it."""
+    """One model: how far its logits point to the label (nan: all alike); what is known of it."""
 
-    signal: float = 1.5
-    fields: Mapping[str, Any] | None = None
+    signal: float
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Strange:
-    """Record sets: name -> model, parts -> images, and what is odd about them."""
+    """A set of records: folder -> model, part -> number of images, and what is odd about them."""
 
     models: Mapping[str, Model]
     parts: Mapping[str, int]
     classes: int = 5
-    absent: bool = False
+    absent: bool = False  # the last class has no val image, the first no test image
+    pair: tuple[str, str] = ("my-large", "my-small")
 
 
-KNOWN = {"parameters": 10, "resolution": 224, "split_checksum": "0" * 64}
-BOTH = {"my-large": Model(2.0), "my-small": Model(1.5)}
-PARTS = {"val": 40, "test": 60}
+def model(signal: float, flops: int | None = None, **fields: Any) -> Model:
+    """Return a model of which all is known, or nothing."""
+    known = {"parameters": 10, "resolution": 224, "split_checksum": "0" * 64}
+    known |= {"flops": flops, "config": {"command": f"mine {flops}"}}
+    return Model(signal, known | fields if flops else fields)
 
 
-def cost(flops: int, signal: float) -> Model:
-    return Model(signal, {**KNOWN, "flops": flops, "config": {"command": f"mine {flops}"}})
+def pair(large: Model, small: Model, **others: Model) -> dict[str, Model]:
+    return {"my-large": large, "my-small": small, **others}
 
 
-COSTS = {"my-large": cost(10, 2.0), "my-small": cost(1, 1.5), "my-other": cost(4, 1.8)}
+SHIFTS = [f"shifted-{severity}" for severity in range(1, 6)]
+BARE = Strange(pair(model(2), model(1.5)), {"val": 40, "test": 60})
 FULL = Strange(
-    COSTS, {**PARTS, "ood": 30, "shifted": 30, **{f"shifted-{s}": 30 for s in range(1, 6)}}
+    pair(model(2, 10), model(1.5, 1), other=model(1.8, 4)),
+    {"val": 40, "test": 60, **dict.fromkeys(["ood", "shifted", *SHIFTS], 30)},
 )
-BARE = Strange(BOTH, PARTS)
+# Each oddity that a chapter must live with.
 SETS: dict[str, Strange] = {
     "full": FULL,
     "bare": BARE,
-    "no command": replace(
-        FULL, models={"my-large": Model(2.0, {"flops": 10}), "my-small": Model(1.5, {"flops": 1})}
-    ),
-    "one cost": replace(
-        FULL, models={"my-large": Model(2.0, {"flops": 10}), "my-small": Model(1.5)}
-    ),
-    "dearest small": replace(FULL, models={"my-large": cost(1, 2.0), "my-small": cost(10, 1.5)}),
-    "equal costs": replace(FULL, models={"my-large": cost(5, 2.0), "my-small": cost(5, 1.5)}),
-    "useless sidekick": replace(
-        FULL, models={"my-large": cost(10, 2.0), "my-small": cost(1, -0.6)}
-    ),
-    "useless large": replace(FULL, models={"my-large": cost(10, -0.6), "my-small": cost(1, 2.0)}),
-    "both useless": replace(BARE, models={"my-large": Model(-0.6), "my-small": Model(-0.6)}),
-    "perfect": replace(FULL, models={"my-large": cost(10, 60), "my-small": cost(1, 50)}),
-    "perfect large": replace(FULL, models={"my-large": cost(10, 60), "my-small": cost(1, 1)}),
+    "no command": replace(FULL, models=pair(model(2, 10, config={}), model(1.5, 1, config={}))),
+    "one cost": replace(FULL, models=pair(model(2, 10), model(1.5), other=model(1.8, 4))),
+    "large is the cheapest": replace(FULL, models=pair(model(2, 1), model(1.5, 10))),
+    "equal costs": replace(FULL, models=pair(model(2, 5), model(1.5, 5))),
+    "useless sidekick": replace(FULL, models=pair(model(2, 10), model(-0.6, 1))),
+    "useless large": replace(FULL, models=pair(model(-0.6, 10), model(2, 1))),
+    "both useless": replace(BARE, models=pair(model(-0.6), model(-0.6))),
+    "no error": replace(FULL, models=pair(model(60, 10), model(50, 1))),
+    "no error of large": replace(BARE, models=pair(model(60), model(1))),
     "two classes": replace(FULL, classes=2),
     "many classes": replace(BARE, classes=21841, parts={"val": 12, "test": 12}),
     "three images": replace(BARE, parts={"val": 3, "test": 3}),
     "one image": replace(BARE, parts={"val": 1, "test": 1}),
     "absent class": replace(FULL, absent=True),
-    "one model": replace(BARE, models={"my-large": Model(2.0)}),
-    "constant": replace(BARE, models={"my-large": Model(2.0), "my-small": Model(np.nan)}),
+    "given twice": replace(FULL, pair=("my-large", "my-large")),
+    "one model": replace(BARE, models={"my-large": model(2)}, pair=("my-large", "my-large")),
+    "constant sidekick": replace(BARE, models=pair(model(2), model(np.nan))),
+    "constant": replace(BARE, models=pair(model(np.nan), model(np.nan))),
 }
-"""Each oddity that a chapter must live with."""
 
 
 def write(
-    root: Path, given: Strange, *, dataset: str = "mine", names: Mapping[str, str] = {}
+    root: Path, given: Strange, *, dataset: str = "mine", names: Mapping[str, str] | None = None
 ) -> None:
-    """Write the records of a set as root/MODEL/PART.safetensors."""
+    """Write a set's records as root/MODEL/PART.safetensors, by `make_record` and `save` alone."""
     rng = np.random.default_rng(0)
     k = given.classes
     for part, n in given.parts.items():
-        labels = np.full(n, -1) if part == "ood" else rng.integers(0, k - given.absent, n)
-        labels = (labels + (part == "test")) % k if given.absent and part != "ood" else labels
-        ids = [f"{part}{i}" for i in range(n)]
-        for name, model in given.models.items():
-            z = rng.normal(size=(n, k))
-            if part != "ood":
-                z[np.arange(n), labels] += model.signal
-            z = np.zeros((n, k)) if np.isnan(model.signal) else z
-            record = make_record(
-                z,
-                labels,
-                ids,
-                model=names.get(name, name),
-                dataset=dataset,
-                split=part.split("-")[0] if part.startswith("shifted") else part,
-                dtype="float32",
-                **(model.fields or {}),
-            )
+        labels = rng.integers(0, k - given.absent, n) + (given.absent and part != "val")
+        ids = [f"{part}/{i}" for i in range(n)]
+        for name, one in given.models.items():
+            z = rng.normal(size=(n, k)) * np.isfinite(one.signal)
+            z[np.arange(n), labels] += np.nan_to_num(one.signal) * (part != "ood")
+            said = labels if part != "ood" else np.full(n, -1)
+            what = {"model": (names or {}).get(name, name), "dataset": dataset, "split": part}
+            record = make_record(z, said, ids, **what, dtype="float32", **one.fields)
             save(record, root / name / f"{part}.safetensors")
 
 
-def run_cells(chapter: str, values: Mapping[str, Any]) -> list[str]:
-    """Run a chapter's cells in this process and return all that it shows as text."""
-    path = NOTEBOOKS / f"{chapter}.ipynb"
+def run_chapter(name: str, values: Mapping[str, Any]) -> list[str]:
+    """Run the cells of a chapter in this process and return the texts that it shows.
+
+    A figure is laid out as a kernel would draw it. Warnings other than the library's advice, such
+    as those of NumPy, are errors: a reader would see them on the page.
+    """
+    path = NOTEBOOKS / f"{name}.ipynb"
     known = parameters(path)
     given = {one.name: one.default for one in known} | validate(known, values)
     shown: list[str] = []
-    namespace: dict[str, Any] = {"__name__": "__main__", "display": partial_display(shown)}
-    with contextlib.chdir(NOTEBOOKS), patch("IPython.display.display", namespace["display"]):
+
+    def display(*values: Any, raw: bool = False, **_: Any) -> None:
+        for value in values:
+            shown.append(next(iter(value.values())) if raw else repr(value))
+            getattr(value, "_repr_html_", str)()
+
+    space: dict[str, Any] = {"__name__": "__main__", "display": display}
+    with (
+        contextlib.chdir(NOTEBOOKS),
+        patch("IPython.display.display", display),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", UserWarning)  # the library's advice
         for number, cell in enumerate(read(path)["cells"]):
             tags = cell["metadata"].get("tags", [])
-            if cell["cell_type"] != "code" or "setup" in tags:
-                continue
             if "parameters" in tags:
-                namespace |= given
-                continue
-            _cell("".join(cell["source"]), namespace, f"{chapter}[{number}]", shown)
+                space |= given
+            elif cell["cell_type"] == "code" and "setup" not in tags:
+                shown.append(_run(cell["source"], space, f"{name}[{number}]"))
     return shown
 
 
-def partial_display(shown: list[str]) -> Any:
-    def display(*values: Any, raw: bool = False, **_: Any) -> None:
-        for value in values:
-            if raw:
-                shown.append(str(value.get("text/plain", next(iter(value.values())))))
-            else:
-                shown.append(repr(value))
-                getattr(value, "_repr_html_", str)()
-
-    return display
-
-
-def _cell(source: str, namespace: dict[str, Any], name: str, shown: list[str]) -> None:
+def _run(source: str, space: dict[str, Any], name: str) -> str:
+    """Run one cell as IPython does and return what it prints."""
     tree = ast.parse(MAGIC.sub(r"\1pass", source), name)
-    last = (
-        tree.body.pop()
-        if tree.body and isinstance(tree.body[-1], ast.Expr) and not source.rstrip().endswith(";")
-        else None
-    )
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(compile(tree, name, "exec"), namespace)
-        if last is not None:
-            value = eval(compile(ast.Expression(last.value), name, "eval"), namespace)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(tree, name, "exec"), space)
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), name, "eval"), space)
             if value is not None:
-                namespace["display"](value)
-    shown.append(out.getvalue())
+                space["display"](value)
     for number in plt.get_fignums():
-        plt.figure(number).canvas.draw()
+        plt.figure(number).draw_without_rendering()
     plt.close("all")
+    return printed.getvalue()

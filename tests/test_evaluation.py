@@ -12,6 +12,7 @@ from duokit.evaluation import (
     compare_sidekicks,
     fit_duo,
     pooled_answers,
+    sidekicks,
 )
 from duokit.fusion import MODES, fit_weights
 from duokit.logits import make_record
@@ -155,3 +156,32 @@ def test_folds_are_scored_together(val, test_split):
     assert (found["duo"].confidence == score(fused, labels).confidence).all()
     with pytest.raises(ValueError, match="zip"):
         pooled_answers(duos, tests[:1])
+
+
+@pytest.mark.promise("any-records")
+def test_sidekicks_cost_less_or_were_chosen(val):
+    costs = {"a": 10, "b": None, "c": 5, "d": 20, "e": 10}
+    models = {name: dataclasses.replace(val[0], flops=cost) for name, cost in costs.items()}
+    assert sidekicks(models, "a", "c") == ["c"]
+    assert sidekicks(models, "a", "d") == ["c", "d"]
+    assert sidekicks(models, "d", "b") == ["a", "b", "c", "e"]
+    assert sidekicks(models, "b", "b") == ["b"]
+    assert models["a"].gflops == 1e-8
+    assert np.isnan(models["b"].gflops)
+
+
+@pytest.mark.promise("any-records")
+def test_confidences_need_no_labels(val, test_split):
+    duo, found = fit_duo(val), fit_duo(val).answers(test_split, modes=["weighted", "uq_only"])
+    ood = [dataclasses.replace(r, labels=np.full(r.n, -1)) for r in test_split]
+    sure = duo.confidences(ood)
+    assert set(sure) == {"large", "small", "duo"}
+    for name, got in sure.items():
+        np.testing.assert_allclose(got.confidence, found[name].confidence, atol=1e-6)
+    assert (duo.confidences(ood, mode="raw_mean")["duo"].confidence != sure["duo"].confidence).any()
+    with pytest.raises(ValueError, match="2 members"):
+        duo.confidences(ood[:1])
+    assert duo.t == duo.test.t
+    assert duo.p_value == duo.test.p_value
+    assert np.isnan(dataclasses.replace(duo, test=None).t)
+    assert np.isnan(dataclasses.replace(duo, test=None).p_value)

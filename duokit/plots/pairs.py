@@ -35,7 +35,8 @@ def pair_gains(
 
     Args:
         table: Rows of one metric, as `duokit.ablations.pairs` returns: columns flops_balance (> 0,
-            NaN where it is not known), gain and `by`; verdict, gain_low and gain_high are drawn if they are there.
+            NaN where it is not known), gain and `by`; verdict, gain_low and gain_high are drawn if
+            they are there.
         ax: Axes to draw in; default: a new figure.
         metric: Name in METRICS, for the label.
         by: Column whose words have a look each; at most eight.

@@ -45,8 +45,8 @@ def flops_tradeoff(
 
     Args:
         table: One row a predictor, with the columns name; flops (multiply-adds, > 0) or seconds,
-            NaN or None where it is not known; value, low and high of the metric (low and high nan for no bar); kind, such as "member"
-            and "duo", each drawn in its own look.
+            NaN or None where it is not known; value, low and high of the metric (low and high nan
+            for no bar); kind, such as "member" and "duo", each drawn in its own look.
         ax: Axes to draw in; default: a new figure.
         metric: Name in METRICS: its title stands at the axis, with the direction that is better.
         cost: Column to draw along: "flops", or "seconds" measured on one machine.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from duokit.ablations.comparing import summary, verdicts
 from duokit.ablations.journal import Journal
 from duokit.ablations.pairs import Sweep, pairs
 from duokit.evaluation import fit_duo
@@ -340,6 +341,44 @@ def test_records_of_other_images_are_refused(records):
         strange = dataclasses.replace(record, ids=tuple(f"other/{i}" for i in range(record.n)))
         with pytest.raises(ValueError, match="hold other images"):
             pairs(records | {"nano": records["nano"] | {part: strange}}, resamples=9)
+
+
+def costing(records, costs):
+    return {
+        name: {p: dataclasses.replace(r, flops=costs[name]) for p, r in records[name].items()}
+        for name in costs
+    }
+
+
+@pytest.mark.promise("any-records")
+def test_any_records_of_unknown_flops_are_paired_both_ways(records):
+    quick = {"metrics": ["nll"], "resamples": 9, "any_records": True}
+    found = pairs(costing(records, {"maxi": 9, "mini": 1, "nano": None}), **quick)
+    both = [
+        ("maxi", "mini"),
+        ("maxi", "nano"),
+        ("mini", "nano"),
+        ("nano", "maxi"),
+        ("nano", "mini"),
+    ]
+    assert sorted(zip(found.large, found.small, strict=True)) == both
+    known = (found.large == "maxi") & (found.small == "mini")
+    assert (found.flops_balance.notna() == known).all()
+    assert len(pairs(costing(records, {"maxi": 5, "mini": 5}), **quick)) == 2  # equal costs
+    assert len(pairs(costing(records, {"maxi": 5, "mini": 5, "nano": 1}), **quick)) == 2
+    assert len(pairs(without(records, "mini", "test"), **quick)) == len(
+        pairs({name: r for name, r in records.items() if name != "mini"}, **quick)
+    )
+
+
+@pytest.mark.promise("any-records")
+def test_any_records_may_be_no_pair(records):
+    none = pairs({"maxi": records["maxi"]}, any_records=True)
+    assert none.empty
+    whole = pairs(records, metrics=["nll"], resamples=9)
+    assert list(none) == list(whole)
+    assert summary(none).empty
+    assert verdicts(none).empty
 
 
 def test_unknown_flops_are_refused(records):

@@ -94,6 +94,18 @@ def test_the_fitted_weights_are_the_best_of_the_landscape():
     assert grid.nll[0, 0] == pytest.approx(np.log(large.shape[1]))
 
 
+@pytest.mark.promise("any-records")
+def test_a_landscape_has_a_side_for_a_model_without_weight():
+    (large, small), labels = make_duo(300)
+    grid = nll_landscape(large, 10 * small, labels, up_to=(2.0, 0.0))
+    assert grid.large[-1] == 2
+    spreads = [z.std(axis=1).mean() for z in (large, 10 * small)]
+    assert grid.small[-1] == pytest.approx(2 * spreads[0] / spreads[1], rel=1e-4)
+    none = nll_landscape(large, np.zeros_like(small), labels, up_to=(0.0, 0.0))
+    assert none.large[-1] == pytest.approx(1 / spreads[0], rel=1e-4)
+    assert none.small[-1] == pytest.approx(1)
+
+
 def test_refusals(members):
     with pytest.raises(ValueError, match="mode is 'mean'; choose one of weighted"):
         combine("mean", members)

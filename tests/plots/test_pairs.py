@@ -64,6 +64,25 @@ def test_other_columns_can_be_told_apart(table):
     assert names(ax)[:2] == ["a", "b"]
 
 
+@pytest.mark.promise("any-records")
+def test_pairs_of_unknown_cost_stand_side_by_side(table):
+    ax = pair_gains(table.assign(flops_balance=np.nan), metric="nll")
+    assert sorted(np.concatenate([points(ax, hollow=h) for h in (True, False)])[:, 0]) == [0, 1, 2]
+    assert ax.get_xlabel() == "FLOPs unknown: no cost axis"
+    assert ax.get_xscale() == "linear"
+    assert not len(ax.get_xticks())
+    some = pair_gains(table.assign(flops_balance=[0.02, np.nan, 0.4]), metric="nll")
+    assert some.get_xlabel().endswith("(unknown for 1 of 3 pairs)")
+    assert some.get_xscale() == "log"
+
+
+@pytest.mark.promise("any-records")
+def test_no_pair_is_said(table):
+    ax = pair_gains(table.iloc[:0], metric="nll")
+    assert ax.get_xlabel() == "no pair to draw"
+    assert ax.get_legend() is None
+
+
 def test_errors_say_what_to_do(table):
     with pytest.raises(TypeError, match="must be a pandas DataFrame, not list"):
         pair_gains([1], metric="nll")
@@ -71,8 +90,6 @@ def test_errors_say_what_to_do(table):
         pair_gains(table, metric="f2")
     with pytest.raises(ValueError, match="missing: gain"):
         pair_gains(table.drop(columns="gain"), metric="nll")
-    with pytest.raises(ValueError, match="it is empty"):
-        pair_gains(table.iloc[:0], metric="nll")
     with pytest.raises(ValueError, match="rows of ece too: choose those of nll"):
         pair_gains(table.assign(metric=["nll", "ece", "nll"]), metric="nll")
     with pytest.raises(ValueError, match="a FLOPs balance of 0"):

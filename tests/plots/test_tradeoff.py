@@ -120,7 +120,19 @@ def test_refuses_tables_of_another_kind(table):
         flops_tradeoff(table[:0], metric="nll")
     with pytest.raises(ValueError, match="unknown metric 'speed': choose from accuracy"):
         flops_tradeoff(table, metric="speed")
-    for flops in (0.0, np.nan):
-        with pytest.raises(ValueError, match=f"'large' has {flops} FLOPs"):
-            flops_tradeoff(table.assign(flops=[1e9, flops, 1e9, 1e9]), metric="nll")
+    with pytest.raises(ValueError, match=r"'large' has 0.0 FLOPs"):
+        flops_tradeoff(table.assign(flops=[1e9, 0.0, 1e9, 1e9]), metric="nll")
     assert not plt.get_fignums()
+
+
+@pytest.mark.promise("any-records")
+@pytest.mark.parametrize("unknown", [np.nan, None])
+def test_unknown_costs_are_said(table, unknown):
+    ax = flops_tradeoff(table.assign(flops=unknown), metric="nll")
+    assert ax.get_xlabel() == "FLOPs unknown: no cost axis"
+    assert set(names(ax)) == set(table["name"])
+    assert ax.get_xscale() == "linear"
+    assert not len(ax.get_xticks())
+    ax = flops_tradeoff(table.assign(flops=[1e9, unknown, 1e9, 2e9]), metric="nll")
+    assert ax.get_xlabel().endswith("(FLOPs unknown: large)")
+    assert set(names(ax)) == set(table["name"]) - {"large"}
