@@ -145,8 +145,9 @@ def corrected(
     among the rows with p_holm <= .05 is at most .05, whatever their dependence.
 
     Args:
-        table: One row a comparison.
-        by: Columns; the rows that agree in them are one family of comparisons. None: all rows.
+        table: One row a comparison; the index may say anything, also the same twice.
+        by: Columns; the rows that agree in them are one family of comparisons, a missing value
+            being a value like others. (): all rows.
         p: Column of p-values; rows where it is nan count for nothing and stay nan.
 
     Raises:
@@ -154,24 +155,23 @@ def corrected(
 
     Source: Benjamini and Hochberg 1995; Holm 1979.
     """
+    by = (by,) if isinstance(by, str) else tuple(by)
     missing = [name for name in (*by, p) if name not in table.columns]
     if missing:
         raise ValueError(f"the table has no column {missing[0]!r}; give one that has p-values")
-    wrong = table[p][(table[p] < 0) | (table[p] > 1)]
+    values = pd.to_numeric(table[p]).to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = values[(values < 0) | (values > 1)]
     if len(wrong):
-        raise ValueError(f"column {p} holds {wrong.iloc[0]}; a p-value lies in [0, 1]")
-    found = table.copy()
-    for name in CORRECTIONS:
-        found[name] = np.nan
-    known = found[found[p].notna()]
-    groups = known.groupby(list(by), sort=False).indices.values() if by else [range(len(known))]
-    for places in groups:
-        rows = known.index[list(places)]
-        values = known.loc[rows, p].to_numpy(dtype=float)
-        if len(values):
-            found.loc[rows, "p_bh"] = false_discovery_control(values)
-            found.loc[rows, "p_holm"] = _holm(values)
-    return found
+        raise ValueError(f"column {p} holds {wrong[0]}; a p-value lies in [0, 1]")
+    family = np.zeros(len(table), dtype=np.int64)
+    if by:
+        family = table.groupby(list(by), sort=False, dropna=False).ngroup().to_numpy()
+    found = {name: np.full(len(table), np.nan) for name in CORRECTIONS}
+    for number in np.unique(family[~np.isnan(values)]):
+        rows = np.flatnonzero((family == number) & ~np.isnan(values))
+        found["p_bh"][rows] = false_discovery_control(values[rows])
+        found["p_holm"][rows] = _holm(values[rows])
+    return table.assign(**found)
 
 
 def _holm(values: Floats) -> Floats:

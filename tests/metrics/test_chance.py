@@ -148,6 +148,51 @@ def test_all_rows_can_be_one_family():
     assert corrected(table)["p_holm"].tolist() == [0.01, 0.04]
 
 
+@pytest.mark.promise("inputs")
+@pytest.mark.parametrize(
+    "index", [[0, 1, 0, 1, 0], [7, 7, 7, 7, 7], list("vwxyz"), [(0, 1)] * 5], ids=str
+)
+def test_the_index_may_repeat(index):
+    """pd.concat of two tables leaves one: the families are told apart by the columns alone."""
+    plain = pd.DataFrame({"metric": list("abaab"), "p_value": [0.001, 0.5, 0.04, np.nan, 0.02]})
+    expected = corrected(plain)
+    found = corrected(plain.set_axis(pd.Index(index, tupleize_cols=False)))
+    assert found["p_bh"].tolist()[:3] == [0.002, 0.5, 0.04]
+    assert found.index.tolist() == index
+    for name in ("p_bh", "p_holm"):
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+@pytest.mark.promise("inputs")
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [10.0, np.nan, 10.0, np.nan],
+        pd.array([10, None, 10, None], dtype="Int64"),
+        ["x", None, "x", None],
+        pd.Categorical(["x", None, "x", None], categories=["w", "x"]),
+    ],
+    ids=["nan", "NA", "None", "category"],
+)
+def test_a_missing_key_is_a_family_of_its_own(keys):
+    table = pd.DataFrame({"k": keys, "p_value": [0.01, 0.01, 0.02, 0.03]})
+    found = corrected(table, by=["k"])
+    assert found["p_holm"].tolist() == [0.02, 0.02, 0.02, 0.03]
+    assert found["p_bh"].tolist() == [0.02, 0.02, 0.02, 0.03]
+    pd.testing.assert_frame_equal(corrected(table, by="k"), found)
+
+
+@pytest.mark.promise("inputs")
+def test_nullable_p_values():
+    table = pd.DataFrame({"metric": "a", "p_value": pd.array([0.01, None, 0.03], dtype="Float64")})
+    found = corrected(table)
+    np.testing.assert_array_equal(found["p_holm"], [0.02, np.nan, 0.03])
+    assert "p_bh" not in table  # what was given stays as it is
+    assert corrected(table.iloc[:0])["p_holm"].tolist() == []
+    twice = corrected(found.assign(p_bh=7.0))
+    np.testing.assert_array_equal(twice["p_bh"], found["p_bh"])
+
+
 @pytest.mark.parametrize("level", [0, 1, 95])
 def test_a_level_is_a_fraction(level):
     with pytest.raises(ValueError, match=r"95 % is 0\.95"):
