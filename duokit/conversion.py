@@ -27,8 +27,7 @@ def as_array(values: Any, name: str = "values") -> AnyArray:
         name: What to call it in an error.
 
     Raises:
-        TypeError: A pandas categorical, columns of several kinds, a tensor that is not dense, or
-            True/False among numbers.
+        TypeError: A pandas categorical, columns of several kinds, or a tensor that is not dense.
         ValueError: A missing value (NA, or masked), or rows of different lengths.
     """
     if isinstance(values, np.ma.MaskedArray):
@@ -57,6 +56,8 @@ def whole_numbers(values: Any, name: str) -> AnyArray:
         ValueError: As `as_array`.
     """
     array = as_array(values, name)
+    if isinstance(values, Sequence) and any(isinstance(v, bool | np.bool_) for v in values):
+        raise TypeError(f"{name} holds True/False, not integers (class numbers)")
     if array.dtype.kind in "fO" and isinstance(values, Sequence) and _all_whole(values):
         return np.array(values, dtype=object)
     if array.dtype.kind in "iu":
@@ -169,13 +170,10 @@ def _of_sequence(values: Sequence[Any], name: str) -> AnyArray:
     if any(hasattr(value, "detach") for value in values):  # a list of tensors, one an image
         values = [as_array(value, name) for value in values]
     try:
-        found = _plain(np.asarray(values))
+        return _plain(np.asarray(values))
     except ValueError as error:
         raise ValueError(f"the rows of {name} have different lengths ({error})") from None
-    if found.dtype.kind in "iuf" and any(isinstance(value, bool | np.bool_) for value in values):
-        raise TypeError(f"{name} mixes True/False with numbers: give one or the other")
-    return found
 
 
 def _all_whole(values: Sequence[Any]) -> bool:
-    return all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values)
+    return all(isinstance(v, int | np.integer) for v in values)

@@ -111,7 +111,7 @@ NO_LABELS = {
     "complex": (torch.zeros(3, dtype=torch.complex64), TypeError, "not torch.complex64"),
     "bools": (np.array([True, False, True]), TypeError, "not bool: number the classes"),
     "torch bools": (torch.tensor([True, False, True]), TypeError, "not torch.bool"),
-    "some bools": ([0, True, 2], TypeError, "labels mixes True/False with numbers"),
+    "some bools": ([0, True, 2], TypeError, "labels holds True/False, not integers"),
     "texts": (["cat", "dog", "cat"], TypeError, "not <U3: number the classes from 0"),
     "pandas texts": (pd.Series(["0", "1", "2"]), TypeError, "must be integers"),
     "objects": (np.array([0, 1, 2], dtype=object), TypeError, "not objects such as 0"),

@@ -17,7 +17,7 @@ from duokit.fusion.weights import fit_weights
 from duokit.logits.record import Record, same_images
 from duokit.metrics.intervals import difference_ends, own_ends, resampled
 from duokit.metrics.scores import Scores, score
-from duokit.metrics.table import METRICS, check_names, evaluate
+from duokit.metrics.table import METRICS, check_names, evaluate, refuse_repeats
 from duokit.metrics.weighted import Weighted
 
 Parts = Mapping[str, Record]
@@ -248,6 +248,7 @@ def _check_published(metrics: Sequence[str]) -> None:
             if unknown
             else "no metric is named"
         )
+    refuse_repeats(metrics)
 
 
 def _flops(members: Sequence[Parts]) -> float:

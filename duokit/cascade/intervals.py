@@ -24,6 +24,7 @@ from duokit.metrics.arrays import ArrayLike, Floats, check_confidence
 from duokit.metrics.chance import check_level, paired_interval, share_interval
 from duokit.metrics.intervals import MOST_BYTES, changed, interval_ends, resample_counts
 from duokit.metrics.ranked import between, group_ends, places, running
+from duokit.metrics.table import refuse_repeats
 from duokit.threads import in_threads
 
 RANKED = ("small", "deferred", "auroc", "area", "s_d", "s_d_oracle")
@@ -309,3 +310,4 @@ def _check(metrics: Sequence[str]) -> None:
     unknown = [name for name in metrics if name not in NAMES]
     if unknown:
         raise ValueError(f"unknown metrics {unknown}; choose from {', '.join(NAMES)}")
+    refuse_repeats(metrics)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+import torch
 
 from .arrays import ArrayLike, Flags, Floats, Whole, check_confidence, check_correct, check_share
 from .ranked import between, group_ends, places
@@ -179,10 +180,21 @@ def reliability_curve(
     )
 
 
-def width_bins(confidence: Floats, bins: int) -> Whole:
-    """Return the bin of each confidence, 0 ... bins - 1, an edge belonging to the bin below it."""
+def width_bins(confidence: Floats, bins: int, *, digits: str = "float64") -> Whole:
+    """Return the bin of each confidence, 0 ... bins - 1, an edge belonging to the bin below it.
+
+    The float32 that is meant to be .6 is a little more than .6. So the number nearest to an edge,
+    in the type that the confidences were computed in, is on that edge too.
+
+    Args:
+        confidence: (n,) in [0, 1].
+        bins: How many.
+        digits: That type: "float64", "float32", "float16" or "bfloat16".
+    """
     edges = np.arange(1, bins) / bins
-    return np.searchsorted(edges, confidence, side="left").astype(np.int64)
+    found = np.searchsorted(edges, confidence, side="left").astype(np.int64)
+    nearest = torch.from_numpy(edges).to(getattr(torch, digits)).double().numpy()
+    return found - (np.append(np.inf, nearest)[found] == confidence)
 
 
 def ece_of(count: Floats, gap: Floats) -> Floats:
@@ -245,10 +257,16 @@ def _running(values: Floats, flags: Flags) -> tuple[Floats, Floats, Floats]:
 
 def _binned(confidence: ArrayLike, correct: ArrayLike, bins: int) -> tuple[Floats, Floats, Floats]:
     values, flags = _checked(confidence, correct, bins)
-    at = width_bins(values, bins)
+    at = width_bins(values, bins, digits=_digits(confidence))
     weights = (None, values - flags, flags)
     count, gap, right = (np.bincount(at, w, minlength=bins).astype(np.float64) for w in weights)
     return count, gap, right
+
+
+def _digits(confidence: ArrayLike) -> str:
+    """Return the type whose numbers stand for the edges; float64 may hold what float32 computed."""
+    kind = str(getattr(confidence, "dtype", "")).removeprefix("torch.")
+    return kind if kind in ("float16", "bfloat16") else "float32"
 
 
 def _checked(confidence: ArrayLike, correct: ArrayLike, bins: int) -> tuple[Floats, Flags]:

@@ -62,7 +62,10 @@ def high_cells(scores: Scores) -> tuple[Whole, Floats, Flags]:
     """
     entries = scores.entries
     own = entries.classes == scores.labels[entries.rows]
-    cell = entries.classes * entries.bins + width_bins(entries.probs, entries.bins)
+    # the probabilities of float32 logits are float32 numbers
+    cell = entries.classes * entries.bins + width_bins(
+        entries.probs, entries.bins, digits="float32"
+    )
     return cell, entries.probs - own, own
 
 

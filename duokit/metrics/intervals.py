@@ -58,7 +58,7 @@ def intervals(
         (value - baseline), difference_low, difference_high.
 
     Raises:
-        ValueError: An unknown metric, or a baseline scored on other labels.
+        ValueError: An unknown metric, one named twice, or a baseline scored on other labels.
 
     Source: Efron 1979; Clopper and Pearson 1934; Bonett and Price 2012.
     """

@@ -75,8 +75,9 @@ class Scores:
         brier: (n,) float64 in [0, 2], squared distance of the probabilities to the one-hot label.
         classes: k.
         entries: The probabilities, as the class-wise calibration error needs them.
-        logits: (n, k) the tensor that was scored itself, not a copy; only the intervals of the
-            class-wise error read it again. Do not change it in place.
+        logits: (n, k) the tensor that was scored itself, a copy only where its rows did not stand
+            one after another in memory; only the intervals of the class-wise error read it again.
+            Do not change it in place.
     """
 
     labels: Whole
@@ -115,8 +116,8 @@ def score(
     calibration errors remain those of the probabilities. The released duo code does the same.
 
     Args:
-        logits: (n, k) NumPy or torch, finite.
-        labels: (n,) integers 0 ... k - 1. For images without a class use `confidences`.
+        logits: (n, k) finite; NumPy, torch, pandas, lists.
+        labels: (n,) integers 0 ... k - 1 of any type. Images without a class: `confidences`.
         predictions: (n,) the classes answered with; default: the largest logit.
         confidence_class: (n,) the class whose probability is the confidence; default: the largest
             logit. The released code takes the large model's class for the duo as well.
@@ -136,7 +137,7 @@ def score(
         lambda block: (block.index, block.numbers(), *block.entries(class_bins)), z, y, chosen
     )
     found = _join(index)
-    uncertainty, nll, brier = _join(numbers).T
+    confidence, uncertainty, nll, brier = _join(numbers).T
     answer = found if answered is None else _join([answered])
     confident = found if chosen is None else _join([chosen])
     true = _join([y])
@@ -152,7 +153,7 @@ def score(
         predictions=answer,
         correct=answer == true,
         hit=confident == true,
-        confidence=1 - uncertainty,
+        confidence=confidence,
         uncertainty=uncertainty,
         nll=nll,
         brier=brier,
@@ -175,11 +176,8 @@ def confidences(logits: Array, *, confidence_class: Array | None = None) -> Conf
     """
     z = check_logits(logits)
     chosen = checked_classes(confidence_class, z, "confidence_class")
-    index, uncertain = _over_blocks(
-        lambda block: (block.index, block.others(block.c) / block.total), z, None, chosen
-    )
-    uncertainty = _join(uncertain)
-    return Confidences(_join(index), 1 - uncertainty, uncertainty)
+    index, sure = _over_blocks(lambda block: (block.index, block.sure()), z, None, chosen)
+    return Confidences(_join(index), *_join(sure).T)
 
 
 def checked_classes(given: Array | None, z: torch.Tensor, name: str) -> torch.Tensor | None:
@@ -243,13 +241,21 @@ class _Block:
         without = self.total - self._at(self.e, target).double()
         return torch.where(target == self.index, self.rest, without)
 
+    def sure(self) -> torch.Tensor:
+        """Return (b, 2) confidence and uncertainty; the smaller is computed, the other 1 - it."""
+        confidence = self._at(self.e, self.c).double() / self.total
+        uncertainty = self.others(self.c) / self.total
+        low = confidence <= 0.5
+        confidence = torch.where(low, confidence, 1 - uncertainty)
+        return torch.stack([confidence, torch.where(low, 1 - confidence, uncertainty)], 1)
+
     def numbers(self) -> torch.Tensor:
-        """Return (b, 3) uncertainty, nll and brier."""
+        """Return (b, 4) confidence, uncertainty, nll and brier."""
         nll = torch.log1p(self.rest) + self.lead
         label = self._at(self.e, self.y).double()
         squares = self.squares + torch.where(self.y == self.index, 0.0, 1 - label.square())
         brier = (self.others(self.y) / self.total).square() + squares / self.total.square()
-        return torch.stack([self.others(self.c) / self.total, nll, brier], 1)
+        return torch.cat([self.sure(), torch.stack([nll, brier], 1)], 1)
 
     @staticmethod
     def _at(values: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:

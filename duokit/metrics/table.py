@@ -1,6 +1,6 @@
 """All metrics of one predictor in one row, and what each of them means."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -161,7 +161,7 @@ def compare_table(
         Index predictor, columns metrics, values as fractions.
 
     Raises:
-        ValueError: No predictor, or an unknown metric.
+        ValueError: No predictor, an unknown metric, or one named twice.
         TypeError: Something other than Scores.
     """
     if not predictors:
@@ -174,7 +174,7 @@ def evaluate(scores: Scores, metrics: Collection[str] | None = None) -> dict[str
     """Return the metrics asked for, all of METRICS by default, in the order asked.
 
     Raises:
-        ValueError: An unknown metric.
+        ValueError: An unknown metric, or one named twice.
         TypeError: Something other than Scores.
     """
     if not isinstance(scores, Scores):
@@ -190,7 +190,17 @@ def evaluate(scores: Scores, metrics: Collection[str] | None = None) -> dict[str
 
 
 def check_names(metrics: Collection[str]) -> None:
-    """Raise ValueError for a name that is no metric."""
+    """Raise ValueError for a name that is no metric, or stands twice."""
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or isinstance(metrics, str):
         raise ValueError(f"unknown metric {unknown or metrics}: choose from {', '.join(NAMES)}")
+    refuse_repeats(metrics)
+
+
+def refuse_repeats(metrics: Iterable[str]) -> None:
+    """Raise ValueError for a metric that is named twice: corrections would count it twice."""
+    seen: set[str] = set()
+    for name in metrics:
+        if name in seen:
+            raise ValueError(f"metric {name!r} is asked for twice: name each metric once")
+        seen.add(name)

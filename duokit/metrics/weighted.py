@@ -80,7 +80,7 @@ class Weighted:
         self.scores, self.names, self.n = scores, set(names), len(scores)
         means = np.stack([scores.correct, scores.nll, scores.brier]).astype(np.float64)
         self.means = torch.from_numpy(means)
-        self.order = np.argsort(scores.uncertainty, kind="stable")
+        self.order = np.lexsort((-scores.confidence, scores.uncertainty))
         if self.names & set(RANKED):
             self._rank()
         if self.names & {*BINNED, "ece_smooth"}:

@@ -309,6 +309,8 @@ def test_errors_say_what_to_do(records, folder, tmp_path):
         pairs(records, part="shifted", large=["maxi"], small=["nano"])
     with pytest.raises(ValueError, match="no pair among 1 large and 1 small"):
         pairs({"maxi": records["maxi"]})
+    with pytest.raises(ValueError, match="metric 'nll' is asked for twice"):
+        pairs(records, metrics=["nll", "nll"])
     with pytest.raises(ValueError, match="unknown metric"):
         pairs(records, metrics=["nll", "f2"])
     with pytest.raises(ValueError, match="ece_class reads all logits again"):

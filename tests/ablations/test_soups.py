@@ -111,6 +111,7 @@ def test_the_order_of_groups_changes_nothing(parts, compared):
         ({"a": []}, {}, {}, ValueError, "group 'a' is empty"),
         ({"a": ["a"]}, {"a": ["x"]}, {}, KeyError, "'x' is no group"),
         ({"a": ["a"]}, {"x": ["a"]}, {}, KeyError, "'x' is no group"),
+        ({"a": ["a"]}, {}, {"metrics": ["nll", "nll"]}, ValueError, "'nll' is asked for twice"),
         ({"a": ["a"]}, {}, {"metrics": ["speed"]}, ValueError, "unknown metric"),
         ({"a": ["a"]}, {}, {"part": "shifted"}, KeyError, "shifted"),
     ],

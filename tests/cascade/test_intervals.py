@@ -216,6 +216,7 @@ def test_outcomes_of_a_cascade_are_who_is_right():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"metrics": ["s_d", "s_d"]}, "metric 's_d' is asked for twice"),
         ({"metrics": ["sd"]}, r"unknown metrics \['sd'\]"),
         ({"resamples": 0}, "resamples must be"),
         ({"level": 95}, "level must lie"),

@@ -103,6 +103,7 @@ def test_evaluate_refusals(words, records, duokit, tmp_path):
 
     assert "does not end in .csv, .json, .md" in error(*words, "--out", "t.txt")
     assert "--val has 2 files, --test 3" in error(*words, records["small", "test"])
+    assert "metric 'nll' is asked for twice" in error(*words, "--metrics", "nll", "nll")
     assert "unknown metric" in error(*words, "--metrics", "acuracy")
     swapped = (*words[:5], *reversed(words[5:]))
     assert "in the same order, the large model first" in error(*swapped)

@@ -5,10 +5,18 @@ import pytest
 import torch
 
 from duokit.metrics import classwise
-from duokit.metrics.calibration import ece, ece_debiased, ece_mass, mce, reliability_curve
+from duokit.metrics.calibration import (
+    ece,
+    ece_debiased,
+    ece_mass,
+    mce,
+    reliability_curve,
+    width_bins,
+)
 from duokit.metrics.classwise import ece_class
 from duokit.metrics.scores import score
 from duokit.metrics.smooth import ece_smooth
+from duokit.metrics.table import evaluate
 from tests import oracles
 from tests.metrics.samples import make_logits
 
@@ -169,6 +177,59 @@ def test_edges_belong_to_the_bin_below():
         expected = reliability_curve(inside, right).count
         assert reliability_curve(edges, right).count.tolist() == expected.tolist()
     assert reliability_curve(edges, right).count.tolist() == [2] + [1] * 14
+
+
+def nominal_bins(numerators, denominator, bins):
+    """Return the bins of c / denominator, by whole numbers alone: the first with c <= its end."""
+    return [max(0, -(-c * bins // denominator) - 1) for c in numerators]
+
+
+@pytest.mark.promise("inputs")
+@pytest.mark.parametrize("digits", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("votes", "bins"), [(10, 10), (20, 10), (15, 15), (30, 15), (7, 7), (3, 15)]
+)
+def test_a_confidence_on_an_edge_in_every_float_type(digits, votes, bins):
+    """A vote of 20 gives c / 20; which bin that is in must not depend on who rounded it."""
+    numerators = np.arange(votes + 1)
+    values = torch.from_numpy(numerators / votes).to(getattr(torch, digits))
+    right = np.arange(votes + 1) % 3 == 0
+    expected = np.bincount(nominal_bins(numerators.tolist(), votes, bins), minlength=bins)
+    assert reliability_curve(values, right, bins=bins).count.tolist() == expected.tolist()
+    if digits != "bfloat16":
+        given = values.numpy()
+        assert reliability_curve(given, right, bins=bins).count.tolist() == expected.tolist()
+    if digits in ("float64", "float32"):  # converted later, or written to a list
+        for given in (values.double().numpy(), values.tolist()):
+            assert reliability_curve(given, right, bins=bins).count.tolist() == expected.tolist()
+
+
+@pytest.mark.promise("inputs")
+def test_float64_beside_an_edge_is_beside_it():
+    edges = np.arange(1, 15) / 15
+    for side, low in ((2, 1), (-1, 0)):
+        beside = np.nextafter(edges, side)
+        assert width_bins(beside, 15, digits="float32").tolist() == [*range(low, 14 + low)]
+        assert width_bins(beside, 15).tolist() == [*range(low, 14 + low)]
+    assert width_bins(edges, 15).tolist() == [*range(14)]
+    assert width_bins(np.array([0.0, 1.0]), 15).tolist() == [0, 14]
+
+
+@pytest.mark.promise("inputs")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [3, 5, 15])
+def test_uniform_rows_lie_on_an_edge(k, dtype):
+    """1 - 2/3 in floats is more than 1/3."""
+    sure = np.log(np.array([1 / k + 0.02] + [(1 - 1 / k - 0.02) / (k - 1)] * (k - 1)))
+    logits = np.stack([np.zeros(k)] * 4 + [sure] * 4).astype(dtype)
+    labels = np.arange(8) % k
+    s = score(logits, labels)
+    assert s.confidence[:4].tolist() == [1 / k] * 4
+    expected = oracles.ece([1 / k] * 4 + s.confidence[4:].tolist(), s.hit.tolist())
+    assert ece(s.confidence, s.hit) == pytest.approx(expected)
+    assert evaluate(s, ["ece"])["ece"] == pytest.approx(expected)
+    probs = [[1 / k] * k] * 4 + oracles.softmax(logits[4:].astype(float).tolist())
+    assert ece_class(logits, labels) == pytest.approx(oracles.ece_class(probs, labels.tolist()))
 
 
 def test_confidence_one_is_in_the_last_bin():

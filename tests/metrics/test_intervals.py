@@ -223,6 +223,8 @@ def test_names_are_the_same_everywhere():
 def test_refusals():
     logits, labels = make_logits(10, 3, seed=15)
     s = score(logits, labels)
+    with pytest.raises(ValueError, match="metric 'aurc' is asked for twice"):
+        intervals(s, metrics=["aurc", "aurc"])
     with pytest.raises(ValueError, match="unknown metric"):
         intervals(s, metrics=["aurc", "sac42"])
     for count in (0, -1, 1.5):

@@ -1,9 +1,11 @@
 """One pass over the logits: by hand, against plain softmax, and at the limits of precision."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from duokit.fusion.combine import weighted
 from duokit.metrics import scores as module
 from duokit.metrics.scores import confidences, score
 from tests import oracles
@@ -121,6 +123,43 @@ def test_equal_rows_tie_whatever_their_labels(k, dtype):
     s = score(np.repeat(row, k, axis=0), np.arange(k))
     assert len(set(s.uncertainty)) == 1
     assert len(set(s.nll)) == k
+
+
+def layouts(row, n):
+    """Return n equal rows in every way that memory can hold them."""
+    k = row.shape[1]
+    rows = np.repeat(row, n, axis=0)
+    flat = torch.from_numpy(np.concatenate([[0], rows.ravel()]).astype(row.dtype))
+    return {
+        "rows": torch.from_numpy(rows),
+        "one row": torch.from_numpy(row),
+        "columns": torch.from_numpy(np.ascontiguousarray(rows.T)).T,
+        "Fortran": np.asfortranarray(rows),
+        "frame": pd.DataFrame(rows),
+        "every second": torch.from_numpy(np.repeat(row, 2 * n, axis=0))[::2],
+        "backwards": rows[::-1],
+        "part of the columns": torch.from_numpy(np.concatenate([rows, rows], axis=1))[:, :k],
+        "not aligned": flat[1:].view(n, k),
+        "one row, expanded": torch.from_numpy(row).expand(n, k),
+    }
+
+
+@pytest.mark.promise("inputs")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [2, 3, 7, 8, 9, 17, 31, 100, 257])
+def test_equal_rows_tie_whatever_holds_them(k, dtype, monkeypatch):
+    """Sums over columns that stand apart in memory are rounded by their place; over rows, not."""
+    monkeypatch.setattr(module, "CPU_ENTRIES", 11 * k)  # the last block is a smaller one
+    row = 4 * make_logits(1, k, seed=k)[0].astype(dtype)
+    found = {"sure": set(), "nll": set(), "brier": set(), "fused": set()}
+    for z in layouts(row, 35).values():
+        s = score(z, np.full(len(z), k - 1))
+        found["sure"] |= {*s.uncertainty, *confidences(z).uncertainty}
+        found["nll"] |= {*s.nll}
+        found["brier"] |= {*s.brier}
+        fused = weighted([z, z], [0.7, 0.4])
+        found["fused"] |= {*confidences(fused).uncertainty}
+    assert {name: len(values) for name, values in found.items()} == dict.fromkeys(found, 1)
 
 
 def test_confidences_need_no_labels():

@@ -170,6 +170,14 @@ def test_refusals():
         evaluate(s, ["AURC"])
     with pytest.raises(ValueError, match="unknown metric"):
         evaluate(s, "aurc")
+    for call in (
+        lambda: evaluate(s, ["nll", "ece", "nll"]),
+        lambda: compare_table({"a": s}, ["nll"] * 2),
+    ):
+        with pytest.raises(
+            ValueError, match="metric 'nll' is asked for twice: name each metric once"
+        ):
+            call()
     with pytest.raises(ValueError, match="no predictor"):
         compare_table({})
     with pytest.raises(TypeError, match=r"expected Scores, not ndarray: call score\("):
