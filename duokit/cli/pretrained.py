@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duokit.cli.keeping import asked_parts, report
+from duokit.cli.probe import require_readable
 from duokit.images import Splits, default_splits, load, load_splits, save_splits
 
 if TYPE_CHECKING:
@@ -146,6 +147,8 @@ def _splits(arguments: argparse.Namespace, image_set: ImageSet) -> Splits:
         return load_splits(arguments.splits)
     splits = default_splits(image_set, seed=arguments.seed or 0)
     path = arguments.out / f"splits-{image_set.name}.json"
+    if image_set.loader == "folder" and not path.is_file():
+        require_readable(splits, image_set, progress=not arguments.quiet)
     try:
         save_splits(splits, path)
     except FileExistsError:

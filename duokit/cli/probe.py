@@ -124,15 +124,29 @@ def kept_splits(image_set: ImageSet, arguments: argparse.Namespace) -> Splits:
         splits = default_splits(image_set, seed=arguments.seed, fold=fold)
     if not kept.is_file() and image_set.loader == "folder":
         quiet = getattr(arguments, "quiet", True)
-        _require_readable(splits, image_set, progress=not quiet)
-    save_splits(splits, kept)
+        require_readable(splits, image_set, progress=not quiet)
+    try:
+        save_splits(splits, kept)
+    except FileExistsError:
+        raise ValueError(
+            f"{kept} holds other splits than {arguments.splits}: choose another --out, or leave "
+            "--splits out to use those that are there"
+        ) from None
     return splits
 
 
-def _require_readable(splits: Splits, image_set: ImageSet, *, progress: bool) -> None:
-    """Raises ValueError if a picture of the splits cannot be read: before they are kept.
+def require_readable(splits: Splits, image_set: ImageSet, *, progress: bool) -> None:
+    """Returns nothing if each picture of the splits can be read; to be asked before they are kept.
 
-    Whoever removes it then gets splits without it, and not a file that names a picture too many.
+    Whoever removes one that cannot then gets splits without it, and no file that names it.
+
+    Args:
+        splits: parts of the set.
+        image_set: pictures.
+        progress: whether to show a progress bar (on the error stream).
+
+    Raises:
+        ValueError: one cannot be read; the text says how many.
     """
     rows = image_set.rows(name for ids in splits.parts.values() for name in ids)
     bad = unreadable(image_set, rows, progress=progress)

@@ -11,7 +11,7 @@ import numpy as np
 from duokit.images.copies import copies_of, in_two_classes, shared
 from duokit.images.folder import SPLIT_NAMES, alike_classes, class_root, walk_classes
 from duokit.images.image_set import ImageSet
-from duokit.images.listing import files, folders, is_picture, walk
+from duokit.images.listing import endings, files, folders, is_picture, walk
 from duokit.images.names import shown
 from duokit.images.reading import unreadable
 from duokit.images.splits import Splits
@@ -84,6 +84,12 @@ def _passed_over(base: Path, image_set: ImageSet) -> Iterator[Remark]:
         yield Remark(
             f"{len(system):,} files and folders of systems and programs are passed over (such as "
             f"{shown(system[0])})",
+            fault=False,
+        )
+    rest = [name for each in listings for name in each.rest]
+    if rest:
+        yield Remark(
+            f"{len(rest):,} files are no pictures ({endings(rest)}) and are passed over",
             fault=False,
         )
     again = [each for listing in listings for each in listing.again]

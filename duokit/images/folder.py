@@ -11,7 +11,6 @@ import numpy as np
 from duokit.images.copies import copies_of, distinct, with_copies
 from duokit.images.image_set import ImageSet
 from duokit.images.listing import (
-    Identity,
     Listing,
     files,
     folders,
@@ -154,7 +153,7 @@ def walk_classes(base: Path, names: Iterable[str]) -> list[Listing]:
     Raises:
         ValueError: a class folder without pictures, or one that another links to.
     """
-    seen: dict[Identity, str] = {}
+    seen: dict[str, str] = {}
     listings = []
     for name in names:
         found = walk(base, name, seen=seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ SUFFIXES = (
 )  # fmt: skip
 OTHERS = (  # pictures, but how to bring them to 8 bits a channel, or to pixels, is a choice
     ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".ico", ".dcm", ".exr",
-    ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".mpo", ".eps", ".pdf", ".npy",
+    ".dng", ".cr2", ".cr3", ".nef", ".arw", ".eps", ".mpo", ".nii", ".pcx", ".xcf",
 )  # fmt: skip
 # Made by systems and programs, not by whoever sorted the pictures; all that begins with "." too.
 SYSTEM = frozenset({
@@ -24,7 +25,6 @@ SYSTEM = frozenset({
     "#snapshot", "$recycle.bin", "recycler", "lost+found", "system volume information",
     "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
 })  # fmt: skip
-Identity = tuple[int, int]  # device and number of a file on it: the same by whatever name
 
 
 @dataclass
@@ -36,6 +36,7 @@ class Listing:
         system: folders and files of the system; what is in them is not looked at.
         others: pictures of a kind that is not read here (OTHERS).
         broken: called as pictures, but no files: links that lead nowhere, pipes, devices.
+        rest: files that are no pictures by their ending.
         again: (folder, where it was read already): links that lead to a folder a second time.
     """
 
@@ -43,14 +44,14 @@ class Listing:
     system: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    rest: list[str] = field(default_factory=list)
     again: list[tuple[str, str]] = field(default_factory=list)
 
     def remarks(self) -> list[str]:
         """Returns what is passed over though it may be meant as a picture, in sentences."""
         found = []
         if self.others:
-            ends = ", ".join(sorted({Path(name).suffix.lower() for name in self.others}))
-            found.append(f"{_some(self.others)} not read ({ends}): convert to .png or .jpg")
+            found.append(f"{_some(self.others)} not read ({endings(self.others)}): convert to .png")
         if self.broken:
             found.append(
                 f"{_some(self.broken)} called as a picture, but no file (a link that leads "
@@ -59,7 +60,7 @@ class Listing:
         return found
 
 
-def walk(base: Path, below: str = "", *, seen: dict[Identity, str] | None = None) -> Listing:
+def walk(base: Path, below: str = "", *, seen: dict[str, str] | None = None) -> Listing:
     """Returns what lies in a folder and in the folders below it; nothing is opened.
 
     Links are followed, but no folder is read twice and none that the base lies in, so that
@@ -68,40 +69,42 @@ def walk(base: Path, below: str = "", *, seen: dict[Identity, str] | None = None
     Args:
         base: folder that the paths begin at.
         below: folder in it that is looked through; the base itself if not given.
-        seen: identity of each folder that was read -> its path; those read now are added.
+        seen: real path of each folder that was read -> its path; those read now are added.
 
     Raises:
         OSError: a folder that may not be read.
     """
     seen = {} if seen is None else seen
-    around = {_identity(place) for place in (base.resolve(), *base.resolve().parents)}
+    around = {os.fspath(place) for place in (base.resolve(), *base.resolve().parents)}
     found, places = Listing(), [below]
     while places:
         place = places.pop()
-        number = _identity(base / place)
-        if number in seen or (place and number in around):
-            found.again.append((place, seen.get(number, ".")))
+        real = os.path.realpath(base / place)
+        if real in seen or (place and real in around):
+            found.again.append((place, seen.get(real, ".")))
             continue
-        seen[number] = place or "."
+        seen[real] = place or "."
         for name, entry in _entries(base / place):
             path = f"{place}/{name}" if place else name
             if is_system(name):
                 found.system.append(path)
             elif _is(entry, folder=True):
                 places.append(path)
-            elif Path(name).suffix.lower() in OTHERS:
-                found.others.append(path)
             elif is_picture(name):
                 (found.pictures if _is(entry, folder=False) else found.broken).append(path)
-    for each in (found.pictures, found.system, found.others, found.broken, found.again):
+            else:
+                (found.others if ending(name) in OTHERS else found.rest).append(path)
+    for each in (found.pictures, found.system, found.others, found.broken, found.rest, found.again):
         each.sort()
     return found
 
 
 def no_picture(folder: Path, found: Listing) -> str:
     """Returns the sentence on a folder in which no picture was found."""
-    instead = "; ".join(found.remarks())
-    return f"{folder} holds no picture ({', '.join(SUFFIXES)})" + (instead and f"; {instead}")
+    instead = found.remarks()
+    if found.rest:
+        instead.append(f"{len(found.rest):,} files are something else ({endings(found.rest)})")
+    return "; ".join([f"{folder} holds no picture ({', '.join(SUFFIXES)})", *instead])
 
 
 def warn_of(base: Path, *found: Listing) -> None:
@@ -128,7 +131,19 @@ def files(base: Path) -> list[str]:
 
 def is_picture(name: str) -> bool:
     """Returns whether a name ends as that of a picture that is read here."""
-    return Path(name).suffix.lower() in SUFFIXES
+    return ending(name) in SUFFIXES
+
+
+def ending(name: str) -> str:
+    """Returns the ending of a name in small letters, such as ".jpg"; "" if it has none."""
+    return Path(name).suffix.lower()
+
+
+def endings(names: Sequence[str]) -> str:
+    """Returns the endings of names, the commonest first, at most three of them."""
+    counts = Counter(map(ending, names)).most_common()
+    told = [shown(end) or "without an ending" for end, _ in counts[:3]]
+    return ", ".join(told + ["..."] * (len(counts) > 3))
 
 
 def is_system(name: str) -> bool:
@@ -147,11 +162,6 @@ def _is(entry: os.DirEntry[str], *, folder: bool) -> bool:
         return entry.is_dir() if folder else entry.is_file()
     except OSError:
         return False
-
-
-def _identity(path: Path) -> Identity:
-    about = path.stat()
-    return about.st_dev, about.st_ino
 
 
 def _some(names: Sequence[str]) -> str:

@@ -50,7 +50,8 @@ def set_name(root: str | Path, base: Path) -> str:
     Raises:
         ValueError: a name that no record can keep, or one of more than 100 bytes.
     """
-    name = Path(root).name.split(".")[0] if Path(root).is_file() else base.resolve().name
+    name = Path(root).name.split(".")[0] if Path(root).is_file() else base.name
+    name = base.resolve().name if name in ("", "..") else name
     require_plain([name], "the folder of pictures")
     if len(name.encode()) > MOST:
         raise ValueError(

@@ -220,7 +220,7 @@ def load_splits(path: str | Path) -> Splits:
         parts = {name: tuple(ids) for name, ids in content["parts"].items()}
         splits = Splits(content["dataset"], content["protocol"], int(content["seed"]), parts)
         checksum = content["checksum"]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a file of splits ({error!r})") from error
     if splits.checksum != checksum:
         raise ValueError(

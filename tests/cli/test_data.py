@@ -199,6 +199,7 @@ SPOILERS = {  # exit code, words of the line, what is done to the folder
     "heic": (1, "cat/x.heic is not read (.h", lambda at: (at / "cat/x.heic").write_bytes(b"x")),
     "dangling": (1, BROKEN, lambda at: (at / "dog/x.png").symlink_to("none")),
     "pipe": (1, BROKEN, lambda at: os.mkfifo(at / "dog/x.png")),
+    "notes": (0, "1 files are no pictures (.txt) and", lambda at: (at / "cat/a.txt").touch()),
     "circle": (0, "(dog/more, which is .)", lambda at: (at / "dog/more").symlink_to("..")),
     "small": (0, SMALL, small_class),
     "capitals": (0, "folders Cat and cat differ", lambda at: (at / "dog").rename(at / "Cat")),

@@ -1,8 +1,10 @@
 """Small copies of the data sets: the same layout, tiny pictures."""
 
 import gzip
+import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,19 @@ def own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "data"
     monkeypatch.setenv("DUOKIT_DATA", str(folder))
     return folder
+
+
+@pytest.fixture
+def other_order(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Lets the disk list its files in another order from now on."""
+
+    def turn() -> None:
+        scandir = os.scandir
+        monkeypatch.setattr(
+            os, "scandir", lambda path: nullcontext(sorted(scandir(path), key=str, reverse=True))
+        )
+
+    return turn
 
 
 def write_picture(path: Path, grey: int, mode: str = "RGB") -> None:

@@ -89,11 +89,9 @@ def test_it_is_found_in_many_places(folder, tmp_path):
         assert load("caltech256", root).ids == plain
 
 
-def test_the_order_of_the_disk_has_no_part(folder, monkeypatch):
+def test_the_order_of_the_disk_has_no_part(folder, other_order):
     before = load("caltech256", folder).ids
-    kind = type(folder)
-    iterdir = kind.iterdir
-    monkeypatch.setattr(kind, "iterdir", lambda self: sorted(iterdir(self), reverse=True))
+    other_order()
     assert load("caltech256", folder).ids == before
 
 

@@ -191,11 +191,9 @@ def test_the_flat_layout_without_labels_says_what_to_do(flat):
         load("imagenet", flat.parent)
 
 
-def test_the_order_of_the_disk_has_no_part(master, monkeypatch):
+def test_the_order_of_the_disk_has_no_part(master, other_order):
     before = load("imagenet", master)
-    kind = type(master)
-    iterdir = kind.iterdir
-    monkeypatch.setattr(kind, "iterdir", lambda self: sorted(iterdir(self), reverse=True))
+    other_order()
     after = load("imagenet", master)
     assert (after.ids, after.labels.tolist()) == (before.ids, before.labels.tolist())
 

@@ -113,13 +113,32 @@ def test_pictures_of_kinds_that_are_not_read_are_named(class_folder):
     for name in ("a.heic", "b.HEIC", "c.avif"):
         (class_folder / "dog" / name).write_bytes(b"x")
     with pytest.warns(
-        UserWarning, match=r"3 files \(the first is dog/a\.heic\) are not read \(\.a"
+        UserWarning, match=r"3 files \(the first is dog/a\.heic\) are not read \(\.h"
     ):
         assert len(load("folder", class_folder)) == COUNT
     (class_folder / "eel").mkdir()
     (class_folder / "eel" / "a.heic").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"eel holds no picture.*eel/a\.heic is not read"):
         load("folder", class_folder)
+
+
+def test_a_folder_of_something_else_says_of_what(class_folder):
+    (class_folder / "eel").mkdir()
+    for name in ("a.npy", "b.NPY", "c.txt", "d"):
+        (class_folder / "eel" / name).write_bytes(b"x")
+    words = r"4 files are something else \(\.npy, \.txt, without an ending\)"
+    with pytest.raises(ValueError, match=f"eel holds no picture.*{words}"):
+        load("folder", class_folder)
+    with pytest.raises(ValueError, match=words):
+        load_loose(class_folder / "eel", ("a", "b"))
+
+
+def test_a_set_is_called_as_the_folder_that_was_given(class_folder, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(class_folder)
+    monkeypatch.chdir(class_folder / "cat")
+    for root, name in {tmp_path / "link": "link", "..": "pets", "../../pets": "pets"}.items():
+        assert load("folder", root).name == name
+    assert load_loose(".", ("a", "b")).name == "cat"
 
 
 @pytest.mark.parametrize("names", ["train val test extra", "Training Testing a b", "train labels"])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from duokit.cli import probe
 from duokit.images import load as load_images
-from duokit.images import load_splits
+from duokit.images import load_splits, save_splits
 from duokit.logits import load, save
 from duokit.models import records
 
@@ -158,6 +158,12 @@ def test_splits_that_name_a_picture_that_is_gone_say_how_to_go_on(words, picture
         run(*words)
     with pytest.raises(ValueError, match=r"copy\.json names 1 pictures"):
         run(*words, "--splits", shutil.copy(kept, tmp_path / "copy.json"))
+    other = tmp_path / "other.json"
+    save_splits(load_splits(kept).at_most(20), other)
+    (pictures / "dark" / "03.png").write_bytes((pictures / "dark" / "02.png").read_bytes())
+    with pytest.raises(ValueError, match=r"splits\.json holds other splits than .*other\.json: ch"):
+        run(*words, "--splits", other)
+    (pictures / "dark" / "03.png").unlink()
     kept.unlink()
     with pytest.raises(ValueError, match=r"holds .* or remove the file"):
         run(*words)

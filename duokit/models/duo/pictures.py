@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from duokit.images import ImageSet
 from duokit.images.loose import load_loose
+from duokit.images.names import require_plain
 from duokit.images.reading import read_picture
 
 Images = ImageSet | str | Path | Image.Image | torch.Tensor | Iterable[Image.Image | str | Path]
@@ -73,6 +74,7 @@ def _find(images: Images) -> tuple[Sequence[str], Callable[[int], Image.Image]]:
         str(each) if isinstance(each, str | Path) else f"row-{row}"
         for row, each in enumerate(given)
     )
+    require_plain(names, "the pictures")
     return names, _Given(given)
 
 
