@@ -16,7 +16,7 @@ import pandas as pd
 
 from duokit.checks import Array
 from duokit.fusion.combine import Mode, combine
-from duokit.fusion.sidekick import SidekickTest, sidekick_test
+from duokit.fusion.sidekick import LEAST_IMAGES, SidekickTest, sidekick_test
 from duokit.fusion.weights import WeightFit, fit_weights
 from duokit.logits.record import Record, same_images
 from duokit.metrics.intervals import intervals
@@ -42,7 +42,8 @@ class Duo:
     Attributes:
         fit: The joint weights, one a member.
         own: Each member's own weight (temperature scaling).
-        test: The score test of the second member; None if there are not exactly two.
+        test: The score test of the second member; None if there are not exactly two members, or
+            fewer than three images.
         val: The records the weights were fitted on.
     """
 
@@ -172,8 +173,10 @@ def fit_duo(val: Sequence[Record]) -> Duo:
         raise ValueError(f"a duo needs at least two records, the large model first; got {len(val)}")
     same_images(*val)
     members, labels = [record.logits for record in val], val[0].labels
-    test = sidekick_test(members[0], members[1], labels) if len(val) == 2 else None
     own = tuple(fit_weights([logits], labels) for logits in members)
+    test = None
+    if len(val) == 2 and len(labels) >= LEAST_IMAGES:
+        test = sidekick_test(members[0], members[1], labels, alone=own[0])
     return Duo(fit_weights(members, labels), own, test, tuple(val))
 
 

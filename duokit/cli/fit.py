@@ -93,6 +93,8 @@ def _number(value: Any) -> Any:
 
 
 def _print(found: dict[str, Any]) -> None:
+    from duokit.fusion.sidekick import LEAST_IMAGES, ROUGH_IMAGES
+
     width = max(len(_name(member)) for member in found["members"])
     print(f"{'model':{width}}  {'weight':>8}  {'s.e.':>7}  {'alone':>8}  {'NLL alone':>9}")
     for one in found["members"]:
@@ -111,7 +113,13 @@ def _print(found: dict[str, Any]) -> None:
     test = found["sidekick_test"]
     if test is not None and test["t"] is not None:
         says = "it helps" if test["p_value"] < 0.01 else "no sign that it helps"
-        print(f"score test of the sidekick: t = {test['t']:.2f}, p = {test['p_value']:.2g}: {says}")
+        few = f"; rough, from {found['images']} images" if found["images"] < ROUGH_IMAGES else ""
+        print(
+            f"score test of the sidekick: t = {test['t']:.2f}, p = {test['p_value']:.2g}: "
+            f"{says}{few}"
+        )
+    elif found["images"] < LEAST_IMAGES:
+        print(f"score test of the sidekick: none, it needs {LEAST_IMAGES} images or more")
 
 
 def _name(member: dict[str, Any]) -> str:

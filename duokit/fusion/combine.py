@@ -86,9 +86,9 @@ def weighted(members: Sequence[Array], weights: Sequence[float] | np.ndarray) ->
     Source: arXiv 2505.18636, section 3.1.
     """
     stack, w = _floats(members), _check_weights(weights, len(members))
-    fused = w[0] * stack[0]
+    fused = _finite(w[0] * stack[0])
     for weight, logits in zip(w[1:], stack[1:], strict=True):
-        fused += weight * logits
+        fused = _finite(fused.add_(_finite(weight * logits)))
     return _like(members[0], fused)
 
 
@@ -117,11 +117,11 @@ def probability_average(
     Source: the linear opinion pool, as deep ensembles use it (arXiv 1612.01474).
     """
     w = _check_weights(own_weights, len(members))
-    logs = [(v * z).log_softmax(1) for v, z in zip(w, _floats(members), strict=True)]
+    logs = [_finite(v * z).log_softmax(1) for v, z in zip(w, _floats(members), strict=True)]
     total = logs[0]
     for other in logs[1:]:
         total = torch.logaddexp(total, other)
-    return _like(members[0], total - float(np.log(len(logs))))
+    return _like(members[0], _finite(total.sub_(float(np.log(len(logs))))))
 
 
 def most_confident(members: Sequence[Array], own_weights: Sequence[float] | np.ndarray) -> Array:
@@ -134,7 +134,7 @@ def most_confident(members: Sequence[Array], own_weights: Sequence[float] | np.n
         own_weights: (m,) 1 / temperature of each member alone.
     """
     w = _check_weights(own_weights, len(members))
-    scaled = torch.stack([v * z for v, z in zip(w, _floats(members), strict=True)])  # (m, n, k)
+    scaled = torch.stack([_finite(v * z) for v, z in zip(w, _floats(members), strict=True)])
     surest = scaled.log_softmax(2).amax(2).argmax(0)  # (n,)
     return _like(members[0], scaled[surest, torch.arange(scaled.shape[1], device=scaled.device)])
 
@@ -153,6 +153,11 @@ def _floats(members: Sequence[Array]) -> list[torch.Tensor]:
     stack = check_members(members)
     double = any(z.dtype == torch.float64 for z in stack)
     return [z.to(torch.float64 if double else torch.float32) for z in stack]
+
+
+def _finite(logits: torch.Tensor) -> torch.Tensor:
+    """Return the logits, changed in place: a mask near the lowest number of its type stays one."""
+    return logits.clamp_(min=torch.finfo(logits.dtype).min, max=torch.finfo(logits.dtype).max)
 
 
 def _like(original: Array, result: torch.Tensor) -> Array:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from duokit.checks import Array, check_labels, check_members
+from duokit.fusion.masks import check_labels_kept, extent, masked
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def nll_landscape(
     The side of a model without weight (0 in `up_to`) is as long as the other's, both in units of
     1 / the standard deviation of the model's logits over the classes.
 
+    Classes that a member masks out on an image are left out of it, as `fit_weights` does.
+
     Args:
         large: (n, k) logits of the large model.
         small: (n, k) logits of the small model, same images in the same order.
@@ -57,11 +60,23 @@ def nll_landscape(
             f"a grid needs up_to >= 0, points >= 2 and images >= 1, not up_to={up_to}, "
             f"points={points}, images={images}"
         )
+    depths = [extent(z).depth for z in members]
+    check_labels_kept(members, target, depths)
     stride = -(-len(target) // images)
-    a, b = (z[::stride].float() for z in members)
-    target = target[::stride]
+    members, target = [z[::stride] for z in members], target[::stride]
+    never = masked(members, depths)
+    if never is not None:
+        members = [z.masked_fill(never, 0) for z in members]
+    a, b = (z.float() for z in members)
+
+    def at(x: float, y: float) -> float:
+        fused = x * a + y * b
+        if never is not None:
+            fused.masked_fill_(never, -np.inf)
+        return float(cross_entropy(fused, target))
+
     axes = [np.linspace(0, end, points) for end in _ends(up_to, (a, b))]
-    nll = [[float(cross_entropy(x * a + y * b, target)) for x in axes[0]] for y in axes[1]]
+    nll = [[at(x, y) for x in axes[0]] for y in axes[1]]
     return Landscape(axes[0], axes[1], np.array(nll))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from duokit.checks import BLOCK_ENTRIES, row_blocks
+from duokit.fusion.masks import masked
 from duokit.threads import in_threads
 
 MEMORY = 2**27  # bytes that all blocks together may take
@@ -31,6 +32,7 @@ def moments(
     labels: torch.Tensor,
     weights: np.ndarray,
     dtype: torch.dtype = torch.float64,
+    depths: Sequence[float] | None = None,
 ) -> Moments:
     """Return the mean NLL at these weights with its gradient and Hessian, in one pass.
 
@@ -43,12 +45,15 @@ def moments(
         weights: (m,) float64.
         dtype: Of the numbers of one image; float32 takes half the time (on most GPUs far less) and
             leaves relative errors near 1e-6. Sums over images are in float64 either way.
+        depths: One a member, from `duokit.fusion.masks.extent`; a class that a member masks is left
+            out of the image's sums. Default: no class is masked.
     """
     m, (rows, classes) = len(members), members[0].shape
     w = torch.as_tensor(weights, dtype=torch.float64)
+    below = [np.inf] * m if depths is None else depths
 
     def block(part: slice) -> torch.Tensor:
-        return _block_sums([z[part] for z in members], labels[part], w, dtype)
+        return _block_sums([z[part] for z in members], labels[part], w, dtype, below)
 
     if members[0].device.type == "cuda":
         parts = [block(part) for part in row_blocks(rows, classes, entries=2**23 // (m + 3))]
@@ -64,7 +69,11 @@ def moments(
 
 
 def _block_sums(
-    members: Sequence[torch.Tensor], labels: torch.Tensor, w: torch.Tensor, dtype: torch.dtype
+    members: Sequence[torch.Tensor],
+    labels: torch.Tensor,
+    w: torch.Tensor,
+    dtype: torch.dtype,
+    depths: Sequence[float],
 ) -> torch.Tensor:
     """Return [sum of NLL, of E_p[x] (m), of E_p[x x^T] (m m), of E_p[x] E_p[x]^T (m m)]."""
     work = labels.device if labels.device.type == "cuda" else w.device  # MPS has no float64
@@ -73,7 +82,12 @@ def _block_sums(
     for row, z in zip(x, members, strict=True):
         z = z.to(work, torch.promote_types(z.dtype, dtype))  # halves would round the difference
         torch.sub(z, z.gather(1, own), out=row)
+    never = masked(members, depths)
+    if never is not None:
+        x.masked_fill_(never.to(work), 0)
     fused = torch.tensordot(w.to(work, dtype), x, dims=1)
+    if never is not None:
+        fused.masked_fill_(never.to(work), -torch.inf)
     top = fused.amax(1, keepdim=True)
     p = fused.sub_(top).exp_()
     total = p.sum(1, keepdim=True)

@@ -18,8 +18,17 @@ import numpy as np
 import torch
 
 from duokit.checks import Array, check_labels, check_members
+from duokit.fusion.masks import check_labels_kept, extent, masked
 from duokit.fusion.moments import Moments, moments
-from duokit.fusion.newton import LARGEST, Descent, identified, minimise, onward, smallest
+from duokit.fusion.newton import (
+    CLOSE,
+    LARGEST,
+    Descent,
+    identified,
+    minimise,
+    onward,
+    prefer_smallest,
+)
 
 WARM_ROWS = 2048  # rows of the sample from which the fit of a larger set starts
 ROUGH = 1e-5  # nats: from there one more step, then float64; float32 tells 1e-6 apart
@@ -101,26 +110,36 @@ def fit_weights(
     """
     stack = check_members(members)
     target = check_labels(labels, *stack[0].shape).to(stack[0].device)
+    extents = [extent(z) for z in stack]
+    check_labels_kept(stack, target, [each.depth for each in extents])
+    unit = np.array([_unit(each.width) for each in extents])
+    stack = [z if u == 1 else z.double() / u for z, u in zip(stack, unit, strict=True)]
+    widths, depths = (np.array(extents) / unit[:, None]).T.tolist()
     rows = len(target)
     stride = -(-rows // WARM_ROWS)
     sample, sampled = [z[::stride] for z in stack], target[::stride]
-    scale = np.array([_spread(z) for z in sample])  # inside, weights are in units of 1 / scale
-    width = float(np.linalg.norm([_width(z) for z in stack] / scale))
+    never = masked(sample, depths)
+    scale = np.array([_spread(z, never) for z in sample])  # inside, weights are in units of 1/scale
+    wide = float(np.linalg.norm(np.array(widths) / scale))
     lower = 0.0 if nonnegative else -LARGEST
+
+    def look(
+        z: Sequence[torch.Tensor], y: torch.Tensor, w: np.ndarray, dtype: torch.dtype
+    ) -> Moments:
+        return moments(z, y, w / scale, dtype, depths).per_unit(scale)
 
     def descend(
         z: Sequence[torch.Tensor], y: torch.Tensor, start: np.ndarray, *, rough: bool = False
     ) -> Descent:
-        dtype = torch.float32 if rough else torch.float64
         return minimise(
-            lambda w: moments(z, y, w / scale, dtype).per_unit(scale),
+            lambda w: look(z, y, w, torch.float32 if rough else torch.float64),
             start,
             lower,
-            width=width,
+            width=wide,
             tolerance=max(tolerance, ROUGH) if rough else tolerance,
             separable=np.log(2) / len(y),  # below it every image has p(label) > 1/2
             max_looks=min(max_passes, ROUGH_PASSES) if rough else max_passes,
-            noise=ROUGH if rough else 1e-14,
+            rough=ROUGH if rough else 0.0,
         )
 
     equal = np.full(len(stack), 1.0 / len(stack))
@@ -131,12 +150,17 @@ def fit_weights(
         end = end._replace(path=begun.path + end.path, looks=begun.looks + end.looks)
     else:
         end = descend(stack, target, equal)
-    if end.status == "optimal" and not identified(end.at.hessian):
-        end = _prefer_smallest(end, stack, target, scale, lower)
+    if end.status in ("optimal", "unidentified") and not identified(end.at.hessian, CLOSE):
+        end = prefer_smallest(
+            lambda w: look(stack, target, w, torch.float64), end, lower, width=wide, images=rows
+        )
     if end.status != "optimal":
         warnings.warn(_ADVICE[end.status].format(passes=max_passes), stacklevel=2)
     weights, at = end.path[-1], end.at
+    if not nonnegative:
+        _warn_of_turned_masks(weights, depths)
     allowed = np.where(weights > lower, at.gradient, np.minimum(at.gradient, 0))
+    scale = scale * unit
     return WeightFit(
         weights=weights / scale,
         nll=at.nll,
@@ -150,20 +174,23 @@ def fit_weights(
     )
 
 
-def _prefer_smallest(
-    end: Descent,
-    members: Sequence[torch.Tensor],
-    labels: torch.Tensor,
-    scale: np.ndarray,
-    lower: float,
-) -> Descent:
-    """Return the same end with the smallest weights that reach it, if these really do."""
-    weights = smallest(end.path[-1], end.at.hessian, lower)
-    at = moments(members, labels, weights / scale).per_unit(scale)
-    rise = max(0.0, at.nll - end.at.nll)
-    if rise > 1e-8:  # the flat direction is a weight that can grow for ever, not a copy
-        return end._replace(looks=end.looks + 1, status="unidentified")
-    return Descent([*end.path, weights], at, end.gap + rise, end.looks + 1, "unidentified")
+def _warn_of_turned_masks(weights: np.ndarray, depths: Sequence[float]) -> None:
+    """Warn of masks that a negative weight turns into the answer."""
+    turned = [j for j, weight in enumerate(weights) if weight < 0 and np.isfinite(depths[j])]
+    if turned:
+        warnings.warn(
+            f"members {turned} mask classes and got a weight below 0, which would turn their masks "
+            "into the answers: mask the fused logits again, or keep nonnegative=True",
+            stacklevel=3,
+        )
+
+
+def _unit(width: float) -> float:
+    """Return what to divide logits by, so that their squares stay far inside the range of floats.
+
+    1 for all but extreme logits, which are copied.
+    """
+    return width if width > 0 and not 1e-12 < width < 1e12 else 1.0
 
 
 def _standard_errors(weights: np.ndarray, at: Moments, rows: int, status: str) -> np.ndarray:
@@ -176,14 +203,17 @@ def _standard_errors(weights: np.ndarray, at: Moments, rows: int, status: str) -
     return errors
 
 
-def _width(logits: torch.Tensor) -> float:
-    """Return the largest difference between two logits of one image."""
-    return float((logits.amax(1).double() - logits.amin(1).double()).max())
-
-
-def _spread(logits: torch.Tensor) -> float:
+def _spread(logits: torch.Tensor, never: torch.Tensor | None) -> float:
     """Return the root mean square over images of the logits' standard deviation over classes."""
-    spread = float(logits.double().var(dim=1, correction=0).mean().sqrt())
+    z = logits.double()
+    if never is None:
+        variance = z.var(dim=1, correction=0)
+    else:
+        kept = (~never).sum(1, keepdim=True)
+        z = z.masked_fill(never, 0)
+        z = (z - z.sum(1, keepdim=True) / kept).masked_fill_(never, 0)
+        variance = z.square().sum(1) / kept[:, 0]
+    spread = float(variance.mean().sqrt())
     return spread if spread > 0 else 1.0
 
 
