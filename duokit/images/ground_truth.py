@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +15,13 @@ BY_LINE = ("imagenet_2012_validation_synset_labels.txt", "validation_labels.txt"
 KAGGLE = "LOC_val_solution.csv"
 DEVKIT = "ILSVRC2012_validation_ground_truth.txt"
 META = "meta.mat"
+READER = """
+import json, sys
+from scipy.io import loadmat
+synsets = loadmat(sys.argv[1], squeeze_me=True)["synsets"]
+rows = zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)
+print(json.dumps({int(number): str(wnid) for number, wnid in rows}))
+"""
 BELOW = ("", "data", "ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12/data")
 
 
@@ -69,33 +79,34 @@ def _kaggle(path: Path) -> dict[int, str]:
 
 def _devkit(path: Path) -> dict[int, str]:
     """Returns the labels of the development kit: a class number a line, explained in meta.mat."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     meta = next((p for p in (path.parent / META, path.parent / "data" / META) if p.is_file()), None)
     if meta is None:
         raise FileNotFoundError(
             f"{path} holds class numbers, and {path.parent / META}, which explains them, is "
             "missing: unpack ILSVRC2012_devkit_t12.tar.gz whole"
         )
+    wnids = _synsets(meta)
     try:
-        synsets = loadmat(meta, squeeze_me=True)["synsets"]
-        rows = zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)
-        wnids = {int(number): str(wnid) for number, wnid in rows}
         numbers = [int(word) for word in _words(path)]
         labels = {row: wnids[number] for row, number in enumerate(numbers, start=1)}
-    except (
-        KeyError,
-        ValueError,
-        IndexError,
-        TypeError,
-        NotImplementedError,  # loadmat, of files of MATLAB 7.3
-        MatReadError,
-    ) as error:
+    except (KeyError, ValueError) as error:
         raise ValueError(
             f"{path} and {meta} are not those of ILSVRC2012_devkit_t12 ({error!r}): unpack it again"
         ) from error
     return _checked(path, labels)
+
+
+def _synsets(meta: Path) -> dict[int, str]:
+    """Returns number of a class -> WordNet id, as meta.mat has them.
+
+    It is read in another process: a damaged .mat file can end the process that reads it.
+    """
+    words = [sys.executable, "-P", "-c", READER, str(meta)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        why = done.stderr.strip().splitlines()[-1:] or [f"its reader ended with {done.returncode}"]
+        raise ValueError(f"{meta} is not that of ILSVRC2012_devkit_t12 ({why[0]}): unpack it again")
+    return {int(number): wnid for number, wnid in json.loads(done.stdout).items()}
 
 
 def _words(path: Path) -> list[str]:

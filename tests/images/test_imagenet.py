@@ -15,7 +15,7 @@ from timm.data import ImageNetInfo
 from torch.utils.data import random_split
 from torchvision.datasets import ImageFolder
 
-from duokit.images import default_splits, imagenet, load, published_split
+from duokit.images import default_splits, ground_truth, imagenet, load, published_split
 from duokit.images.imagenet import PUBLISHED
 from duokit.images.official import drawn_positions, positions_checksum
 from duokit.images.wnids import imagenet_wnids
@@ -163,7 +163,7 @@ def test_the_official_archive_itself_may_be_the_root(flat, tmp_path):
     assert load("imagenet", tmp_path).ids == imagenet_ids(LABELS)
 
 
-def test_the_flat_layout_without_labels_says_what_to_do(flat):
+def test_the_flat_layout_without_labels_says_what_to_do(flat, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"flat/val holds .*devkit_t12.tar.gz beside it"):
         load("imagenet", flat.parent)
     (flat.parent / "validation_labels.txt").write_text("\n".join(LABELS[:-1]))
@@ -181,7 +181,13 @@ def test_the_flat_layout_without_labels_says_what_to_do(flat):
         load("imagenet", flat.parent)
     (flat.parent / "validation_labels.txt").unlink()
     (flat.parent / "meta.mat").write_bytes(b"no table")
-    with pytest.raises(ValueError, match=r"meta.mat are not those of ILSVRC2012_devkit_t12"):
+    with pytest.raises(
+        ValueError, match=r"meta.mat is not that of ILSVRC2012_devkit_t12 \(.+\): un"
+    ):
+        load("imagenet", flat.parent)
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr(ground_truth, "READER", killed)
+    with pytest.raises(ValueError, match=r"meta.mat is not that .*its reader ended with -9"):
         load("imagenet", flat.parent)
     (flat.parent / "LOC_val_solution.csv").write_text("ImageId,PredictionString\nx_y,n01440764\n")
     with pytest.raises(ValueError, match=r"LOC_val_solution.csv is not the table of Kaggle"):
