@@ -17,10 +17,14 @@ Source of the method: Zhou, Shelhamer, Pleiss, "Asymmetric Duos: Sidekicks Impro
 NeurIPS 2025, arXiv 2505.18636.
 """
 
-from duokit.evaluation import Duo, fit_duo
-from duokit.fusion import combine, fit_weights, sidekick_test, weighted
-from duokit.logits import Record, load, make_record, read_csv, read_npz, save
-from duokit.metrics import intervals, score, table_row
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duokit.evaluation import Duo, fit_duo
+    from duokit.fusion import combine, fit_weights, sidekick_test, weighted
+    from duokit.logits import Record, load, make_record, read_csv, read_npz, save
+    from duokit.metrics import intervals, score, table_row
 
 __version__ = "0.1.0"
 
@@ -42,3 +46,24 @@ __all__ = [
     "intervals",
     "__version__",
 ]
+
+# Imported when they are asked for, so that a command can be stopped from its first moment on.
+_PLACES = {
+    "evaluation": ("Duo", "fit_duo"),
+    "fusion": ("combine", "fit_weights", "sidekick_test", "weighted"),
+    "logits": ("Record", "load", "make_record", "read_csv", "read_npz", "save"),
+    "metrics": ("intervals", "score", "table_row"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for place, names in _PLACES.items():
+        if name == place:
+            return import_module(f"duokit.{place}")
+        if name in names:
+            return getattr(import_module(f"duokit.{place}"), name)
+    raise AttributeError(f"module 'duokit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

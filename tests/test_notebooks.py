@@ -515,6 +515,23 @@ def test_a_kernel_that_stops(tmp_path, source, timeout, message):
     assert not (tmp_path / "out" / "bad.ipynb").exists()
 
 
+@pytest.mark.promise("errors")
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ('"a,b",c', ["a,b", "c"]), ("['a,b', 'c']", ["a,b", "c"]), ("a, b", ["a", "b"]),
+        ('"a ""x"" b",c', ['a "x" b', "c"]), ("it's,b", ["it's", "b"]), ("", []), ("[]", []),
+        ("a,", ["a", ""]), ('"",a', ["", "a"]),
+    ],
+)  # fmt: skip
+def test_a_list_in_words(text, items):
+    names = Parameter("names", "list[str]", [])
+    assert names.convert(text) == items
+    for wrong in ('"a', 'a,"b', "'a' b,c"):
+        with pytest.raises(ValueError, match=r"names cannot be .*without its partner"):
+            names.convert(wrong)
+
+
 def test_execute_refuses_before_any_kernel_starts(chapter, tmp_path, monkeypatch):
     monkeypatch.setattr("duokit.notebooks.running._run", lambda *args: pytest.fail("ran"))
     with pytest.raises(ValueError, match="folder of its source"):

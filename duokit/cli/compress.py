@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from duokit.cli.finetune import add_options, run_folder
 from duokit.cli.keeping import asked_parts, found_records, write_missing
-from duokit.cli.options import add_pictures, own_options
+from duokit.cli.options import add_pictures, own_options, real, seed, whole
 from duokit.images import NAMES, load
 
 if TYPE_CHECKING:
@@ -40,16 +40,20 @@ def register(subparsers: Any) -> None:
         help="int8 with the activations' ranges from each batch, or from training pictures; "
         "small weights set to zero; smaller pictures",
     )  # fmt: skip
-    parser.add_argument("--sparsity", type=float, help="pruned: share of zeros (default: none)")
-    parser.add_argument("--epochs", type=int, help="pruned: of fine-tuning afterwards (default: 0)")
-    parser.add_argument("--lr", type=float, help="pruned: its learning rate (default: 1e-4)")
     parser.add_argument(
-        "--pixels", type=int, help="resolution: side of the pictures (default: none)"
+        "--sparsity", type=real(0, 1, ends="[)"), help="pruned: share of zeros (default: none)"
     )
     parser.add_argument(
-        "--images", type=int, help="int8_static: training pictures to calibrate (default: 128)"
+        "--epochs", type=whole(0), help="pruned: of fine-tuning afterwards (default: 0)"
     )
-    parser.add_argument("--seed", type=int, help="int8_static: of their choice (default: 0)")
+    parser.add_argument("--lr", type=real(0), help="pruned: its learning rate (default: 1e-4)")
+    parser.add_argument(
+        "--pixels", type=whole(), help="resolution: side of the pictures (default: none)"
+    )
+    parser.add_argument(
+        "--images", type=whole(), help="int8_static: training pictures to calibrate (default: 128)"
+    )
+    parser.add_argument("--seed", type=seed, help="int8_static: of their choice (default: 0)")
     parser.add_argument("--parts", help="such as val,test (default: all but train)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the records")
     add_options(parser)

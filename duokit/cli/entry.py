@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO, cast
+
+from duokit.cli.shown import OutputClosedError, Shown, drop_output, shown
 
 # Modules of duokit.cli.
 COMMANDS = (
@@ -26,19 +29,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after `duokit`; by default those of the command line.
     """
-    given = _parser().parse_args(arguments)
+    given = argparse.Namespace(command="")
     try:
-        with _short_warnings(given.command):
+        given = _parser().parse_args(arguments, given)
+        with _clean_output(), _short_warnings(given.command):
             code: int = given.run(given)
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        print(f"duokit {given.command}: stopped", file=sys.stderr)
+        _complain(given, "stopped")
         return 130
+    except OutputClosedError:
+        drop_output(sys.stdout)
+        return 141  # as a program that ends by SIGPIPE
     except Exception as error:
         if getattr(given, "debug", False):
             raise
-        print(f"duokit {given.command}: {_one_line(error)}", file=sys.stderr)
+        _complain(given, _one_line(error, given))
         return 2
     return code
+
+
+def _complain(given: argparse.Namespace, text: str) -> None:
+    print(shown(f"duokit {given.command}".rstrip() + f": {text}"), file=sys.stderr)
+
+
+@contextmanager
+def _clean_output() -> Iterator[None]:
+    """Prints names from files so that they do nothing to the terminal (see `shown`)."""
+    out, err = cast(TextIO, Shown(sys.stdout)), cast(TextIO, Shown(sys.stderr, bars=True))
+    with redirect_stdout(out), redirect_stderr(err):
+        yield
 
 
 @contextmanager
@@ -46,16 +66,20 @@ def _short_warnings(command: str) -> Iterator[None]:
     """Shows warnings as one line on stderr, without the place in our code."""
 
     def show(message: Warning | str, *_place: Any, **_more: Any) -> None:
-        print(f"duokit {command}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        text = shown(" ".join(str(message).split()))
+        print(f"duokit {command}: warning: {text}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception, given: argparse.Namespace) -> str:
     """Returns the message of an error; errors that we did not write are named by their type."""
     text = " ".join(str(error).split())
+    if "overwrite=True" in text:  # the library's word, which is an option here, or none
+        option = "give --overwrite to replace it" if hasattr(given, "overwrite") else "move it away"
+        text = re.sub(r"(pass )?overwrite=True( to replace (it|them))?", option, text)
     if isinstance(error, ModuleNotFoundError):
         return f"{text}; install what is missing (duokit doctor says how)"
     if isinstance(error, OSError) and error.filename is not None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from duokit.cli.members import FORMATS, add_labels, named_alike, read_members
 from duokit.cli.options import add_bootstrap
+from duokit.cli.tables import csv_text
 
 if TYPE_CHECKING:
     from duokit.metrics import Scores
@@ -109,7 +110,7 @@ def _text(table: pd.DataFrame, suffix: str) -> str:
     """Returns the table as .csv (all digits), .json (a list of rows) or .md (four decimals)."""
     flat = table.reset_index()
     if suffix == ".csv":
-        return str(flat.to_csv(index=False, lineterminator="\n"))
+        return csv_text(flat)
     if suffix == ".json":
         rows = [
             {name: None if pd.isna(value) else value for name, value in row.items()}

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from duokit.cli.options import real, seed, whole
 from duokit.images import NAMES, ImageSet, Splits, default_splits, load, load_splits
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def register(subparsers: Any) -> None:
         "--explainer", choices=EXPLAINERS, default="occlusion", help="how (default: occlusion)"
     )
     parser.add_argument(
-        "--samples", type=int,
+        "--samples", type=whole(),
         help="changed pictures an image (default: 200 for lime and kernel_shap, 20 for those with "
         "gradients)",
     )  # fmt: skip
@@ -78,7 +79,9 @@ def register(subparsers: Any) -> None:
         "--splits", type=Path, help="file of splits to use (default: the run's, or drawn anew)"
     )
     parser.add_argument("--part", default="test", help="part of the splits (default: test)")
-    parser.add_argument("--batch", type=int, default=32, help="pictures at a time (default: 32)")
+    parser.add_argument(
+        "--batch", type=whole(), default=32, help="pictures at a time (default: 32)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
     parser.add_argument("--out", type=Path, required=True, help="file for the maps")
     parser.add_argument("--quiet", action="store_true", help="no progress bar (default: show it)")
@@ -86,16 +89,16 @@ def register(subparsers: Any) -> None:
 
 
 def _add_question(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--images", type=int, default=100, help="how many (default: 100)")
+    parser.add_argument("--images", type=whole(), default=100, help="how many (default: 100)")
     parser.add_argument(
-        "--images-seed", type=int, default=0, help="seed of which images (default: 0)"
+        "--images-seed", type=seed, default=0, help="seed of which images (default: 0)"
     )
     parser.add_argument(
         "--ids", type=Path,
         help="text file that names the images, one a line, in place of drawn ones; their maps are "
         "shown by `duokit trust`, not averaged (default: drawn)",
     )  # fmt: skip
-    parser.add_argument("--grid", type=int, default=7, help="cells of a side (default: 7)")
+    parser.add_argument("--grid", type=whole(), default=7, help="cells of a side (default: 7)")
     parser.add_argument(
         "--target", choices=("label", "predicted"), default="label",
         help="class that is asked about: the true one, or the model's own (default: label)",
@@ -109,12 +112,12 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
         "--baseline", default="blur",
         help="what replaces a region: blur, mean, or a grey in 0..1 (default: blur)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="seed of the explainer (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the explainer (default: 0)")
     parser.add_argument(
-        "--side", type=int, default=224, help="pixels of the base pictures (default: 224)"
+        "--side", type=whole(), default=224, help="pixels of the base pictures (default: 224)"
     )
     parser.add_argument(
-        "--crop", type=float,
+        "--crop", type=real(0),
         help="share of the shorter side that is shown; give the largest of all models that are to "
         "be compared (default: the network's own, of a duo the larger)",
     )  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duokit.cli.keeping import found_records, write_missing
-from duokit.cli.options import add_making, add_pictures
+from duokit.cli.options import add_making, add_pictures, real
 from duokit.cli.probe import kept_splits
 from duokit.images import NAMES, load
 
@@ -39,7 +39,7 @@ def register(subparsers: Any) -> None:
         "further by cross-entropy, or learned from as a teacher (default: plain, no such run)",
     )  # fmt: skip
     parser.add_argument(
-        "--alpha", type=float, metavar="A",
+        "--alpha", type=real(0, 1), metavar="A",
         help="of the Gatekeeper loss, above 0 and below 1: smaller gives up more accuracy for a "
         "clearer confidence (default: none)",
     )  # fmt: skip

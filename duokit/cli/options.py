@@ -3,9 +3,63 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
+
+MOST_SEED = (1 << 32) - 1  # what every generator of random numbers takes
+
+
+def whole(least: int = 1, most: int | None = None) -> Callable[[str], int]:
+    """Returns the type of an option that takes a whole number in a range.
+
+    Args:
+        least: smallest value.
+        most: largest value; none if not given.
+    """
+    words = f"of {least} or more" if most is None else f"from {least} to {most}"
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {words}")
+        return value
+
+    return read
+
+
+def real(low: float, high: float = math.inf, *, ends: str = "()") -> Callable[[str], float]:
+    """Returns the type of an option that takes a number in a range; nan and inf are none.
+
+    Args:
+        low: lower end.
+        high: upper end; none if not given.
+        ends: which ends belong to it: "()", "[)", "(]" or "[]".
+    """
+    words = f"{'of' if ends[0] == '[' else 'above'} {low:g}{' or more' * (ends[0] == '[')}"
+    if high < math.inf:
+        words += f", {'up to' if ends[1] == ']' else 'below'} {high:g}"
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        inside = low < value < high or (ends[0] == "[" and value == low)
+        if not (inside or (ends[1] == "]" and value == high)):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {words}")
+        return value
+
+    return read
+
+
+def seed(text: str) -> int:
+    """Returns a seed: a whole number from 0 to 2^32 - 1."""
+    return whole(0, MOST_SEED)(text)
 
 
 def add_bootstrap(parser: argparse.ArgumentParser, *, least: int = 2, what: str = "") -> None:
@@ -17,14 +71,14 @@ def add_bootstrap(parser: argparse.ArgumentParser, *, least: int = 2, what: str 
         what: words after "bootstrap resamples" that say what they are for.
     """
     parser.add_argument(
-        "--resamples", type=int, default=1000, metavar="N",
+        "--resamples", type=whole(least), default=1000, metavar="N",
         help=f"bootstrap resamples{what}, {least} or more (default: 1000)",
     )  # fmt: skip
     parser.add_argument(
-        "--level", type=float, default=0.95, metavar="P",
+        "--level", type=real(0, 1), default=0.95, metavar="P",
         help="coverage of the intervals, between 0 and 1 (default: 0.95)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the bootstrap (default: 0)")
 
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:

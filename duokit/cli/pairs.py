@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from duokit.cli.options import add_bootstrap
+from duokit.cli.options import add_bootstrap, real
+from duokit.cli.tables import csv_text
 
 
 def register(subparsers: Any) -> None:
@@ -46,7 +47,7 @@ def register(subparsers: Any) -> None:
     )  # fmt: skip
     add_bootstrap(parser)
     parser.add_argument(
-        "--alpha", type=float, default=0.05, metavar="P",
+        "--alpha", type=real(0, 1), default=0.05, metavar="P",
         help="largest corrected p-value that counts in the printed table (default: 0.05)",
     )  # fmt: skip
     parser.add_argument(
@@ -67,8 +68,6 @@ def run(given: argparse.Namespace) -> int:
 
     if given.out.suffix != ".csv":
         raise ValueError(f"--out {given.out} does not end in .csv")
-    if not 0 < given.alpha < 1:
-        raise ValueError(f"alpha must lie in (0, 1), not {given.alpha}: 5 % is 0.05")
     journal = given.out.with_suffix(".jsonl")
     ours = journal.exists() and starts_with(given.out, b"large,small,relation,")
     if os.path.lexists(given.out) and not ours and not given.overwrite:
@@ -94,8 +93,7 @@ def run(given: argparse.Namespace) -> int:
             report=report,
         )
         bar.update((bar.total or 0) - bar.n)
-    text = table.to_csv(index=False, lineterminator="\n")
-    write_whole(given.out, text.encode(), overwrite=True)
+    write_whole(given.out, csv_text(table).encode(), overwrite=True)
     print(_told(table, given.alpha, summary(table, alpha=given.alpha)))
     print(f"written: {given.out}")
     return 0

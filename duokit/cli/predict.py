@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from duokit.cli import pretrained
 from duokit.cli.keeping import asked_parts, found_records, write_missing
-from duokit.cli.options import add_making, add_pictures, own_options
+from duokit.cli.options import add_making, add_pictures, own_options, real, whole
 from duokit.images import NAMES, Splits, default_splits, load, load_splits
 from duokit.images.loose import load_loose
 
@@ -66,14 +66,14 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         help="how the network is asked: plain logits, mean over dropout masks, mean over views, "
         "last-layer Laplace (default: plain)",
     )  # fmt: skip
-    parser.add_argument("--samples", type=int, help="mc_dropout: masks (default: 30)")
+    parser.add_argument("--samples", type=whole(), help="mc_dropout: masks (default: 30)")
     parser.add_argument(
-        "--rate", type=float,
+        "--rate", type=real(0, 1),
         help="mc_dropout: share of the features that is dropped before the head "
         "(default: the network's own dropout layers)",
     )  # fmt: skip
     parser.add_argument(
-        "--shift", type=int,
+        "--shift", type=whole(),
         help="views: pixels that four further views are moved by (default: no such views)",
     )  # fmt: skip
     parser.add_argument(

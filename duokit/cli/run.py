@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from duokit.cli.options import whole
+
 if TYPE_CHECKING:
     from duokit.notebooks import Parameter
 
@@ -36,8 +38,9 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument(
         "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE",
-        help="value of one parameter, lists as a,b, paths from the notebook's folder (may be "
-        "repeated; wins over -f; default: the notebook's)",
+        help="value of one parameter, lists as a,b (an item with a comma in quotation marks: "
+        "'\"a,b\",c'), paths from the notebook's folder (may be repeated; wins over -f; "
+        "default: the notebook's)",
     )  # fmt: skip
     parser.add_argument(
         "-f", "--file", action="append", default=[], type=Path, metavar="YAML",
@@ -47,7 +50,7 @@ def register(subparsers: Any) -> None:
         "--out", type=Path, default=Path("runs"), help="folder for the runs (default: runs)"
     )
     parser.add_argument(
-        "--timeout", type=int, metavar="SECONDS",
+        "--timeout", type=whole(), metavar="SECONDS",
         help="for one cell, 1 or more (default: no limit)",
     )  # fmt: skip
     parser.add_argument(
@@ -108,23 +111,38 @@ def read_values(files: Sequence[Path], pairs: Sequence[str]) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for file in files:
-        import yaml
-
-        try:
-            found = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{file} is not YAML: {error}") from error
-        if found is None:  # an empty file
-            continue
-        if not isinstance(found, dict):
-            raise ValueError(f"{file} holds {type(found).__name__}; expected lines `name: value`")
-        values |= found
+        values |= _from_yaml(file)
     for pair in pairs:
         name, sign, value = pair.partition("=")
         if not sign or not name:
             raise ValueError(f"-p {pair!r} is not NAME=VALUE")
         values[name.strip()] = value
     return values
+
+
+def _from_yaml(file: Path) -> dict[str, Any]:
+    """Returns name -> value from a YAML file; an empty one holds none."""
+    import yaml
+
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        if any(isinstance(each, yaml.AliasEvent) for each in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("an alias (*name), of which a short file makes a huge value")
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{file} is not YAML that can be read: {error}") from error
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} holds {type(found).__name__}; expected lines `name: value`")
+    for name, value in found.items():
+        if not isinstance(name, str):
+            raise ValueError(
+                f"{file} has the key {name!r} (value {value!r}), which YAML takes for "
+                f"{type(name).__name__}, not for a name: write it in quotes, if a parameter is "
+                'called so, as in "on": 3'
+            )
+    return found
 
 
 def own_folder(out: Path, stem: str) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from duokit.cli.finetune import add_options, add_settings, command, run_folder, task
 from duokit.cli.keeping import report
+from duokit.cli.options import real, seed, whole
 
 if TYPE_CHECKING:
     from duokit.models.tuning.space import Search
@@ -26,13 +27,13 @@ def register(subparsers: Any) -> None:
         "of it.",
     )
     add_settings(parser)
-    parser.add_argument("--trials", type=int, help="in all (default: 12, as the paper)")
+    parser.add_argument("--trials", type=whole(), help="in all (default: 12, as the paper)")
     for name, ends in (("lr", "1e-6 3e-4"), ("weight-decay", "1e-8 1e-5")):
         parser.add_argument(
-            f"--{name}", type=float, nargs=2, metavar=("LOW", "HIGH"),
+            f"--{name}", type=real(0), nargs=2, metavar=("LOW", "HIGH"),
             help=f"ends of the draws (default: {ends}, as the paper)",
         )  # fmt: skip
-    parser.add_argument("--draw-seed", dest="draws", type=int, help="of the draws (default: 0)")
+    parser.add_argument("--draw-seed", dest="draws", type=seed, help="of the draws (default: 0)")
     parser.add_argument(
         "--no-prune", dest="prune", action="store_false", default=None,
         help="let trials end that are below the median of four others (default: stop them)",
@@ -42,10 +43,14 @@ def register(subparsers: Any) -> None:
         help="who runs the trials: optuna and random one after the other, ray side by side on "
         "this machine or a cluster (default: optuna, or random if that is not installed)",
     )  # fmt: skip
-    parser.add_argument("--cpus", type=float, help="of a trial, with ray (default: 1)")
-    parser.add_argument("--gpus", type=float, help="of a trial, with ray (default: 1 if any)")
+    parser.add_argument("--cpus", type=real(0), help="of a trial, with ray (default: 1)")
     parser.add_argument(
-        "--budget-minutes", type=float, help="stop with a checkpoint after so long (default: never)"
+        "--gpus", type=real(0, ends="[)"), help="of a trial, with ray (default: 1 if any)"
+    )
+    parser.add_argument(
+        "--budget-minutes",
+        type=real(0, ends="[)"),
+        help="stop with a checkpoint after so long (default: never)",
     )
     add_options(parser)
     parser.set_defaults(run=run_sweep)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from duokit.cli.options import add_bootstrap
+from duokit.cli.options import add_bootstrap, real, whole
+from duokit.cli.tables import csv_text
 from duokit.images import NAMES, ImageSet, load
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def register(subparsers: Any) -> None:
         help="add the duo of LARGE and the first OTHER (default: True)",
     )  # fmt: skip
     parser.add_argument(
-        "--target", type=float, default=0.95, metavar="P",
+        "--target", type=real(0, 1, ends="(]"), default=0.95, metavar="P",
         help="accuracy asked of answers to rely on, up to 1 (default: 0.95)",
     )  # fmt: skip
     _add_maps(parser)
@@ -64,10 +65,10 @@ def _add_maps(parser: argparse.ArgumentParser) -> None:
         "--ids are shown, the others averaged (default: none)",
     )  # fmt: skip
     parser.add_argument(
-        "--k", type=int, default=10, help="most important regions compared (default: 10)"
+        "--k", type=whole(), default=10, help="most important regions compared (default: 10)"
     )
     parser.add_argument(
-        "--shown", type=int, default=10, metavar="N",
+        "--shown", type=whole(0), default=10, metavar="N",
         help="images that differ most, to be shown (default: 10)",
     )  # fmt: skip
     parser.add_argument(
@@ -105,7 +106,7 @@ def run(given: argparse.Namespace) -> int:
     drawn = {} if images is None else thumbnails(images, set(report.differing["id"]))
     strips = {} if images is None else map_strips(images, report)
     text = trust_page(report, pictures=drawn, strips=strips)
-    table = report.tidy().to_csv(index=False, lineterminator="\n")
+    table = csv_text(report.tidy())
     print(f"{summary(report)}\n")
     images_shown = "".join(f"{name}\n" for name in dict.fromkeys(report.differing["id"]))
     for path, content in zip(_files(given.out), (text, table, images_shown), strict=True):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from duokit.cli.finetune import add_curves, add_options, make_records, run_folder
 from duokit.cli.keeping import report
+from duokit.cli.options import real
 from duokit.cli.probe import kept_splits
 from duokit.images import NAMES, ImageSet, default_splits, load, load_splits
 
@@ -54,7 +55,9 @@ def register(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--download", action="store_true", help="fetch pictures (default: no)")
     parser.add_argument(
-        "--budget-minutes", type=float, help="stop with a checkpoint after so long (default: never)"
+        "--budget-minutes",
+        type=real(0, ends="[)"),
+        help="stop with a checkpoint after so long (default: never)",
     )
     add_options(parser)
     add_curves(parser)

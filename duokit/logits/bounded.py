@@ -120,7 +120,7 @@ def _header(start: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     if version not in read:
         raise ValueError(f"version {version} of the format .npy is for tables, not for arrays")
     try:
-        return read[version](start)  # type: ignore[no-any-return]
+        return read[version](start)
     except Exception as error:  # NumPy lets those of Python's own parser through
         raise ValueError(f"its header cannot be read ({type(error).__name__})") from error
 

@@ -22,6 +22,7 @@ from typing import Any, Literal, TextIO
 import numpy as np
 
 from duokit.logits.bounded import parsed, read_arrays
+from duokit.logits.cells import guarded, unguarded
 from duokit.logits.files import write_whole
 from duokit.logits.record import Record, make_record
 
@@ -115,12 +116,12 @@ def read_csv(path: str | Path, *, dtype: Dtype = "float32", **fields: Any) -> Re
                 raise ValueError(
                     f"{path}, line {line}: {len(cells)} cells, the header has {len(columns)}"
                 )
-            ids.append(cells[0])
+            ids.append(unguarded(cells[0]))
             labels.append(_whole(cells[1], line, path))
             rows.append(_numbers(cells, columns, line, path))
     if not rows:
         raise ValueError(f"{path} has a header but no images")
-    classes = columns[2:]
+    classes = [unguarded(name) for name in columns[2:]]
     if classes != [f"{UNNAMED}{index}" for index in range(len(classes))]:
         fields.setdefault("class_names", tuple(classes))
     return _record(path, np.array(rows), np.array(labels), ids, dtype=dtype, **fields)
@@ -130,7 +131,8 @@ def write_csv(record: Record, path: str | Path, *, overwrite: bool = False) -> P
     """Returns the path of a .csv file with id, label and one column a class.
 
     Each number is the shortest text that gives the same float again. Of the rest of the record
-    only the class names are kept.
+    only the class names are kept. An id or a name that a spreadsheet would run as a formula has an
+    apostrophe before it, which `read_csv` takes away again.
 
     Raises:
         FileExistsError: the file exists and overwrite is False.
@@ -142,9 +144,9 @@ def write_csv(record: Record, path: str | Path, *, overwrite: bool = False) -> P
         raise ValueError(f"a class is called {clash.pop()!r}, like a column; write_npz can hold it")
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "label", *names])
+    writer.writerow(["id", "label", *map(guarded, names)])
     for name, label, row in zip(record.ids, record.labels, record.logits, strict=True):
-        writer.writerow([name, label, *row.astype(str)])
+        writer.writerow([guarded(name), label, *row.astype(str)])
     return write_whole(path, text.getvalue().encode(), overwrite=overwrite)
 
 

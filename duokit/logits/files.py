@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import re
 import secrets
 import shutil
 import socket
 import stat
-import sys
 import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-if sys.platform == "win32":
-    fcntl = None
-else:
-    import fcntl
+fcntl: Any = None
+with suppress(ModuleNotFoundError):  # Windows has none
+    fcntl = importlib.import_module("fcntl")
 
 # A file or folder that is being written: .NAME.HOST-RANDOM.tmp, locked by its writer.
 TEMPORARY = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-[0-9a-f]{8}\.tmp", re.DOTALL)

@@ -233,8 +233,14 @@ def _values(
 
 def _classes(path: Path) -> int:
     """Returns k, after checking that the header is 0 ... k-1."""
-    with path.open(newline="", encoding="utf-8") as opened:
-        header = next(csv.reader(opened), [])
+    try:
+        with path.open(newline="", encoding="utf-8") as opened:
+            header = next(csv.reader(opened), [])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{path} is no CSV in UTF-8 ({error}): the released code writes no other; fetch it "
+            "again, or save it as UTF-8"
+        ) from error
     if len(header) < 2 or header != [str(column) for column in range(len(header))]:
         shown = ",".join(header[:4]) or "nothing"
         hint = " (an index column: write it with index=False)" if header[:1] == [""] else ""

@@ -27,6 +27,11 @@ from typing import Any
 TAG = "parameters"
 SCALARS: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 TYPE = re.compile(r"(?:list\[(?P<item>\w+)\]|(?P<plain>\w+))(?P<optional>\s*\|\s*None)?")
+ITEM = re.compile(
+    r"""\s*(?:(?P<mark>["'])(?P<quoted>(?:(?!(?P=mark)).|(?P=mark){2})*)(?P=mark)\s*"""
+    r"""|(?P<bare>(?!["'])[^,]*))(?=,|$)""",
+    re.DOTALL,
+)
 RANGE = re.compile(r"(?P<text>.*?)\s*\[(?P<low>[^\[\]{}]*?)\.\.(?P<high>[^\[\]{}]*?)\]")
 CHOICES = re.compile(r"(?P<text>.*?)\s*\{(?P<choices>[^{}]+)\}")
 
@@ -245,10 +250,30 @@ def _from_text(text: str, kind: str) -> Any:
 
 
 def _items(value: Any) -> list[Any]:
-    """Returns the items of a list, or of a text like "[a, b]" or "a, b"."""
+    """Returns the items of a list, or of a text like "[a, b]" or "a, b".
+
+    An item in quotation marks, single or double, may hold commas: `"a, b", c` has two items. The
+    mark itself stands twice inside.
+    """
     if isinstance(value, str):
-        inner = value.strip().removeprefix("[").removesuffix("]").strip()
-        return [item.strip().strip("'\"") for item in inner.split(",")] if inner else []
+        inner = value.strip()
+        inner = inner[1:-1].strip() if inner[:1] == "[" and inner[-1:] == "]" else inner
+        return _split(inner) if inner else []
     if isinstance(value, (list, tuple)):
         return list(value)
     raise ValueError("not a list")
+
+
+def _split(text: str) -> list[str]:
+    """Returns the items of a text, which commas part."""
+    found, place = [], 0
+    while place <= len(text):
+        match = ITEM.match(text, place)
+        if match is None:
+            raise ValueError(
+                f"{text[place:].strip()!r}: a quotation mark without its partner, or text after it"
+            )
+        mark, quoted, bare = match.group("mark", "quoted", "bare")
+        found.append(bare.strip() if mark is None else quoted.replace(mark * 2, mark))
+        place = match.end() + 1
+    return found

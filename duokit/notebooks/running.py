@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,8 +18,9 @@ from duokit.notebooks.parameters import validate
 from duokit.notebooks.tidy import INJECTED, normalise, stamped, without_outputs
 
 PARTIAL = ".partial.ipynb"
-# ipykernel notes at each start that it talks over TCP; on stderr that would be a line a notebook.
-QUIET_KERNEL = "c.IPKernelApp.log_level = 40\n"
+# ipykernel notes at each start that it talks over TCP, and at a timeout that its socket is closed;
+# on stderr that would be a line, or a traceback, a notebook.
+QUIET_KERNEL = "c.IPKernelApp.log_level = 50\n"
 KERNEL_ENVIRONMENT = {
     "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one of the same name
     "JUPYTER_PLATFORM_DIRS": "1",
@@ -90,6 +92,7 @@ def _run(
     from nbclient.exceptions import CellControlSignal, DeadKernelError
     from papermill import PapermillExecutionError, execute_notebook
 
+    logging.getLogger("papermill").addHandler(logging.NullHandler())  # errors are raised as well
     notebook = nbformat.from_dict(without_outputs(read(source)))
     # papermill fills str.format fields in paths
     output = str(partial).replace("{", "{{").replace("}", "}}")

@@ -63,7 +63,6 @@ def test_a_strangers_table_stays(records, duokit, tmp_path):
         (["--out", "x.csv", "--metrics", "f2"], "unknown metric"),
         (["--out", "x.csv", "--part", "shifted"], "has no part 'shifted'"),
         (["--out", "x.csv", "--large", "tiny"], "no model 'tiny'"),
-        (["--out", "x.csv", "--alpha", "5"], "alpha must lie in (0, 1)"),
     ],
 )
 def test_errors_are_one_line(records, duokit, tmp_path, monkeypatch, words, message):

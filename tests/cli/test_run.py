@@ -106,11 +106,20 @@ def test_chapters_are_found_from_below_the_repository(place, duokit, monkeypatch
         (["toy", "-f", "none.yaml"], "No such file or directory: none.yaml"),
         (["toy", "-f", "list.yaml"], "list.yaml holds list; expected lines"),
         (["toy", "-f", "bad.yaml"], "bad.yaml is not YAML"),
+        (["toy", "-f", "key.yaml"], "key.yaml has the key True (value 3), which YAML takes for"),
+        (["toy", "-f", "alias.yaml"], "alias.yaml is not YAML that can be read: an alias"),
+        (["toy", "-f", "deep.yaml"], "deep.yaml is not YAML"),
+        (["toy", "-f", "utf16.yaml"], "utf16.yaml is not YAML"),
+        (["toy", "-f", "."], "Is a directory"),
     ],
 )
 def test_wrong_words_run_nothing(place, duokit, words, message):
     (place / "list.yaml").write_text("- 1\n- 2\n")
     (place / "bad.yaml").write_text("a: [1\n")
+    (place / "key.yaml").write_text("on: 3\n")
+    (place / "alias.yaml").write_text("a: &a [x]\nn: [*a, *a]\n")
+    (place / "deep.yaml").write_text("[" * 3000)
+    (place / "utf16.yaml").write_bytes("n: 3\n".encode("utf-16"))
     code, out, err = duokit("run", *words)
     assert (code, out) == (2, "")
     assert message in err

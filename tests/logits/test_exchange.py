@@ -1,5 +1,8 @@
 """Logits brought from elsewhere, and taken there."""
 
+import csv
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -123,3 +126,34 @@ def test_csv_refusals(tmp_path, text, message):
 def test_csv_cannot_hold_a_class_called_like_a_column(tmp_path):
     with pytest.raises(ValueError, match="a class is called 'label'"):
         write_csv(record(class_names=("label", "b", "c", "d")), tmp_path / "x.csv")
+
+
+@pytest.mark.promise("errors")
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ("id,label,a,b\nx,0,1,2\n".encode("utf-16"), "UTF-16, perhaps"),
+        ("id,label,café,thé\nx,0,1,2\n".encode("latin-1"), "Latin-1, perhaps"),
+        (b'id,label,a,b\n"x,0,1,2\n' + b"y,0,1,2\n" * 20_000, "quotation mark"),
+        (b'id,label,a,b\n"x,0,1,2\ny,0,1,2\n', "quotation mark"),
+        (b"id,label,a,b\n" + b"x" * 200_000 + b",0,1,2\n", "100,000 characters"),
+    ],
+)
+def test_a_csv_that_cannot_be_read_is_named_with_a_remedy(tmp_path, raw, message):
+    (tmp_path / "mine.csv").write_bytes(raw)
+    with pytest.raises(ValueError, match=rf"mine\.csv is .*{message}"):
+        read_csv(tmp_path / "mine.csv")
+
+
+@pytest.mark.promise("hostile")
+def test_formulas_in_ids_and_names_come_back_and_are_none(tmp_path):
+    names = ["=cmd()", "'=1", "a,b", "-1"]
+    ids = ("=1+1", "@x", "+2", "'a", "''=b", "-3")
+    made = dataclasses.replace(full(), ids=ids, class_names=tuple(names))
+    path = write_csv(made, tmp_path / "x.csv")
+    found = read_csv(path, dtype="float16" if made.logits.dtype == np.float16 else "float32")
+    assert found.ids == ids
+    assert found.class_names == tuple(names)
+    assert np.array_equal(found.logits, made.logits)
+    for row in csv.reader(path.read_text().splitlines()):
+        assert not row[0].startswith(("=", "+", "-", "@"))

@@ -105,7 +105,7 @@ def read_search(path: str | Path | None, **changes: Any) -> Search:
     try:
         text = "" if path is None else Path(path).read_text(encoding="utf-8")
         return _from_dict(tomllib.loads(text).get("sweep", {}) | changes)
-    except (tomllib.TOMLDecodeError, ValueError, TypeError) as problem:
+    except (ValueError, TypeError, RecursionError) as problem:
         kind = TypeError if isinstance(problem, TypeError) else ValueError
         raise kind(str(problem) if path is None else f"{path}: {problem}") from problem
 

@@ -108,7 +108,7 @@ def read_zoo(path: Path) -> list[Wanted]:
     """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as problem:
+    except (ValueError, RecursionError) as problem:  # no TOML, not UTF-8, nested too deeply
         raise ValueError(f"{path}: {problem}") from problem
     unknown = set(found) - {*NAMES, "network"}
     if unknown:
@@ -116,8 +116,14 @@ def read_zoo(path: Path) -> list[Wanted]:
             f"{path}: no table {sorted(unknown)[0]!r}; expected [[network]] or one of "
             f"{', '.join(NAMES)}"
         )
+    tables = found.get("network", [])
+    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+        raise ValueError(f"{path}: network is {tables!r}; expected tables [[network]]")
+    for name in found.keys() & {*NAMES}:
+        if not isinstance(found[name], dict):
+            raise ValueError(f"{path}: {name} is {found[name]!r}; expected a table [{name}]")
     wanted: list[Wanted] = []
-    for number, table in enumerate(found.get("network", []), start=1):
+    for number, table in enumerate(tables, start=1):
         data = table.get("data")
         try:
             if data not in NAMES:
@@ -125,8 +131,9 @@ def read_zoo(path: Path) -> list[Wanted]:
             values = {**found.get(data, {}), **table}
             del values["data"]
             wanted += _networks(data, values)
-        except (ValueError, TypeError) as problem:
-            raise type(problem)(f"{path}: network {number}: {problem}") from problem
+        except (ValueError, TypeError, AttributeError) as problem:
+            kind = ValueError if isinstance(problem, ValueError) else TypeError
+            raise kind(f"{path}: network {number}: {problem}") from problem
     names = [each.name for each in wanted]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
