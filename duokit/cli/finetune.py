@@ -171,7 +171,9 @@ def make_records(
         )
         if os.environ.get("RANK", "0") != "0":
             return  # one of several processes (accelerate launch): the first one writes
-    write_missing(paths, found, made)
+    for record in list(write_missing(paths, found, made).values())[:1]:
+        if record.config.get("below_start"):
+            print(record.config["below_start"])
 
 
 def command(arguments: argparse.Namespace, settings: FineTune, name: str = "finetune") -> str:

@@ -91,7 +91,7 @@ def _differs(known: Any, value: Any) -> bool:
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """Returns what names that a record does not have stood for when it was made."""
-    from duokit.models.tuning.settings import FineTune
+    from duokit.models.tuning.settings import before_its_time
 
-    plain = FineTune("").as_dict()
+    plain = before_its_time({})
     return {name: plain.get(name) for name in values}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from duokit.cli import zoo
-from duokit.logits import load
+from duokit.logits import load, read_metadata
 from duokit.metrics.scores import score
 from duokit.models.tuning.run import load_run
 from duokit.models.tuning.zoo import read_zoo, trained
@@ -70,7 +70,7 @@ def test_it_makes_what_is_missing_and_goes_on_after_a_budget(place, capsys):
     assert run(place, "--make", "--only", "scratch-4") == 0
     record = load(place / "artifacts" / f"{NAME}4" / "test.safetensors")
     assert record.seed == 4
-    assert len(record.config["history"]) == 1
+    assert [row["epoch"] for row in record.config["history"]] == [0, 1]
     assert run(place) == 0
     text = capsys.readouterr().out
     assert "1 of 6 have their records" in text
@@ -212,3 +212,17 @@ def test_the_books_own_zoo_can_be_read():
     wanted = read_zoo(path)
     assert wanted
     assert all(each.settings.resolution for each in wanted)
+
+
+def test_the_books_records_are_those_that_its_zoo_wants():
+    """A default that changes must not change what a committed record was made with."""
+    book = Path(__file__).parents[2] / "book"
+    made = 0
+    for each in read_zoo(book / "zoo.toml"):
+        for part in each.parts(book / "artifacts")[:1]:
+            path = book / "artifacts" / each.name / f"{part}.safetensors"
+            known = read_metadata(path)["config"]["settings"]
+            wanted = each.settings.as_dict() | {"builds_on": known.get("builds_on")}
+            assert {**wanted, **known} == wanted, each.name
+            made += 1
+    assert made > 50

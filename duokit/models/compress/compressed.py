@@ -231,8 +231,8 @@ def _tuned(
     train, val = (pixels.rows(run.splits.parts[part]) for part in ("train", "val"))
     with zeros_kept(run.model):
         done = fine_tune(
-            run.model, pixels, settings, train=train, val=val, folder=folder, device=device,
-            progress=progress,
+            run.model, pixels, settings, train=train, val=val, folder=folder, choice=run.choice,
+            device=device, progress=progress,
         )  # fmt: skip
     run.model.cpu()
     made = config_of(folder, settings, done, command="")

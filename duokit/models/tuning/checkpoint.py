@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from duokit.logits.files import whole_file, write_whole
-from duokit.models.tuning.settings import FineTune
+from duokit.models.tuning.settings import FineTune, before_its_time
 
 # Settings that may change from one part of a run to the next: its result stays what it is.
 FREE = ("micro_batch", "compile", "save_minutes")
@@ -30,11 +30,15 @@ class Progress:
     Attributes:
         step: the next step.
         best: the best score on val so far.
-        best_epoch: the epoch (from 1) that reached it; 0 for none.
-        history: one row an epoch that ended.
+        best_epoch: the epoch that reached it; 0 for the network as it came, with its probe.
+        history: one row an epoch that ended, after a row of epoch 0: val scores of the network as
+            it came, and the training loss that it began with, its statistics frozen. Runs of
+            older versions lack that row.
         losses: sum of the losses of the images of the current epoch.
         seconds: spent so far, over all its parts.
         micro_batch: images at a time on one device.
+        batchnorm: what became of BatchNorm's statistics, as `Choice` has it.
+        trials: training losses that it was chosen by.
     """
 
     step: int = 0
@@ -44,6 +48,8 @@ class Progress:
     losses: float = 0.0
     seconds: float = 0.0
     micro_batch: int = 0
+    batchnorm: str = ""
+    trials: dict[str, float] = field(default_factory=dict)
 
 
 def refuse_foreign(folder: Path, *names: str) -> None:
@@ -109,7 +115,7 @@ def read_checkpoint(
             f"{path} is no checkpoint of duokit ({problem!r}), and stays as it is: choose another "
             "folder, or move it away"
         ) from None
-    theirs = FineTune(settings.model).as_dict() | known  # younger settings: as they are
+    theirs = before_its_time(known) | known
     other = [name for name in ours if theirs[name] != ours[name] and name not in FREE]
     if other:
         name = other[0]

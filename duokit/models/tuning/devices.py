@@ -143,6 +143,6 @@ def half_of(images: int, *, step: int, batch: int, processes: int, error: Runtim
     warnings.warn(
         f"out of memory at step {step}: on with {fewer} images at a time and the same batch of "
         f"{batch}",
-        stacklevel=4,
+        stacklevel=5,
     )
     return fewer

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -17,7 +16,6 @@ from torch.nn.functional import cross_entropy
 from duokit.models.build import head
 from duokit.models.inference import layout
 from duokit.models.pixels import Pixels, ahead
-from duokit.models.tuning.augment import augment
 from duokit.models.tuning.checkpoint import (
     Progress,
     read_best,
@@ -26,16 +24,19 @@ from duokit.models.tuning.checkpoint import (
     write_checkpoint,
     write_history,
 )
-from duokit.models.tuning.devices import adamw, half_of, is_out_of_memory, pick_devices
-from duokit.models.tuning.objectives import Objective, objective
+from duokit.models.tuning.devices import adamw, pick_devices
+from duokit.models.tuning.objectives import objective
 from duokit.models.tuning.schedule import Schedule
 from duokit.models.tuning.settings import FineTune
+from duokit.models.tuning.statistics import Choice, adapt_statistics, choose, freeze_statistics
+from duokit.models.tuning.step import (
+    augmented,
+    fewer_until_it_fits,
+    gradients,
+    logits_of,
+    loss_before,
+)
 from duokit.models.tuning.watch import Watch
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-    from duokit.models.tuning.devices import OneDevice
 
 MOSTLY = 0.5
 LOOK_EVERY = 20  # steps between two looks at the loss: each look waits for the device
@@ -50,6 +51,7 @@ def fine_tune(
     val: torch.Tensor,
     folder: Path,
     teacher: torch.Tensor | None = None,
+    choice: Choice | None = None,
     device: str = "auto",
     until: float | None = None,
     after_epoch: Callable[[Progress], None] | None = None,
@@ -58,9 +60,11 @@ def fine_tune(
 ) -> Progress:
     """Returns how the run went; the model has the weights of the epoch that was best on val.
 
-    Unweighted cross-entropy, or the loss of another stage (`duokit.models.tuning.objectives`),
-    AdamW, linear warm-up, cosine. A run that finds its own checkpoint in
-    the folder goes on from there, and on a CPU ends with the same bits as if it had never stopped.
+    The network as it comes, with its linear probe, counts as epoch 0: it is kept where no epoch is
+    better; of one that is just as good, the NLL decides. Unweighted cross-entropy, or the loss of
+    another stage (`duokit.models.tuning.objectives`), AdamW, linear warm-up, cosine. A run that
+    finds its own checkpoint in the folder goes on from there, and on a CPU ends with the same bits
+    as if it had never stopped.
     The global batch is that of the settings, however many processes and micro-batches share it;
     only BatchNorm, which sees one micro-batch at a time, can tell (batchnorm = "frozen": nothing
     can).
@@ -73,6 +77,8 @@ def fine_tune(
         val: (m,) rows that choose the best epoch.
         folder: for checkpoint, best weights (safetensors) and metrics.jsonl.
         teacher: (rows of pixels, k) logits to learn from, for the stage "distilled".
+        choice: what becomes of BatchNorm's statistics if the settings say "auto", as `prepare`
+            found; if not given, "frozen" or "train", by a trial of both with this very head.
         device: "auto", "cpu", "cuda", "mps".
         until: when to stop with a checkpoint, in seconds of time.monotonic(); None for never.
         after_epoch: called after each epoch's checkpoint; what it raises ends the run.
@@ -99,24 +105,32 @@ def fine_tune(
     optimiser = adamw(model, settings, place)
     done = read_checkpoint(folder, settings, model, optimiser)
     schedule = Schedule(len(train), settings)
+    if not done.batchnorm:
+        both = {"frozen": model, "train": model}
+        chosen = choose(both, pixels, train, settings, devices, minimised, choice)
+        done.batchnorm, done.trials = chosen.batchnorm, chosen.losses
     _warn_of_old_statistics(model, schedule)
     # A batch has up to three sizes (micro, the rest, an epoch's last): each is compiled, once.
     net: nn.Module = torch.compile(model, dynamic=False) if settings.compile else model  # type: ignore[assignment]
     net, optimiser = devices.prepare(net, optimiser)
 
-    fetch = partial(_augmented, pixels, train, schedule, devices)
+    fetch = partial(augmented, pixels, train, schedule, devices)
     with (
         torch.random.fork_rng(devices=[place] if place.type == "cuda" else []),
         Watch(schedule, done, devices, folder, show=progress, tensorboard=tensorboard) as watch,
         closing(ahead(fetch, range(done.step, schedule.steps))) as batches,
     ):
+        if done.step == 0:
+            before = partial(loss_before, model, pixels, train, schedule, done, devices, minimised)
+            watch.begin(fewer_until_it_fits(before, len(train), schedule, done, devices))
+            _end_epoch(model, pixels, train, val, watch, folder)
         for batch in batches:
             net.train()
-            if settings.batchnorm == "frozen":
-                _freeze_statistics(net)
+            if done.batchnorm != "train":
+                freeze_statistics(net)
             torch.manual_seed(schedule.seed(done.step, stream=2 + rank))
             optimiser.param_groups[0]["lr"] = schedule.rate(done.step)
-            loss = _gradients(net, pixels, batch, schedule, done, devices, minimised)
+            loss = gradients(net, pixels, batch, schedule, done, devices, minimised)
             if settings.clip is not None:
                 devices.clip_grad_norm_(net.parameters(), settings.clip)
             optimiser.step()
@@ -130,13 +144,7 @@ def fine_tune(
             if save or done.step % LOOK_EVERY == 0:
                 watch.look(pixels, train)
             if ended:
-                scores = val_scores(_logits(model, pixels, val, done, devices), pixels.labels[val])
-                watch.end_epoch(scores)
-                value = scores.get(settings.select, float(len(done.history)))  # "last": its number
-                if value > done.best:
-                    done.best, done.best_epoch = value, len(done.history)
-                    if devices.is_main_process:
-                        write_best(folder, model)
+                _end_epoch(model, pixels, train, val, watch, folder)
             if save and devices.is_main_process:
                 watch.saves()
                 write_checkpoint(folder, settings, done, model, optimiser)
@@ -152,122 +160,29 @@ def fine_tune(
     return done
 
 
-def _augmented(
-    pixels: Pixels,
-    train: torch.Tensor,
-    schedule: Schedule,
-    devices: Accelerator | OneDevice,
-    step: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns bytes, labels and rows of the step's images that are this process's.
-
-    Bytes and labels are on its device, rows on the CPU.
-    """
-    mine = schedule.mine(step, devices.process_index, devices.num_processes)
-    rows = train[schedule.places(step)[mine]]
-    images, labels = pixels.fetch(rows, devices.device)
-    draws = schedule.draws(step)[mine]
-    return augment(images, draws, magnitude=schedule.settings.magnitude), labels, rows
-
-
-def _gradients(
-    net: nn.Module,
-    pixels: Pixels,
-    batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    schedule: Schedule,
-    done: Progress,
-    devices: Accelerator | OneDevice,
-    minimised: Objective,
-) -> torch.Tensor:
-    """Returns the step's mean loss over this process's images, their gradients left in the net.
-
-    Where memory does not suffice, with fewer images at a time.
-    """
-    while True:
-        try:
-            return _accumulate(net, pixels, batch, schedule, done, devices, minimised)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            done.micro_batch = half_of(
-                min(done.micro_batch, len(batch[1])), step=done.step,
-                batch=schedule.settings.batch, processes=devices.num_processes, error=error,
-            )  # fmt: skip
-        net.zero_grad()  # only here, after the error, has what the step held been let go
-        torch.cuda.empty_cache()
-
-
-def _accumulate(
-    net: nn.Module,
-    pixels: Pixels,
-    batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    schedule: Schedule,
-    done: Progress,
-    devices: Accelerator | OneDevice,
-    minimised: Objective,
-) -> torch.Tensor:
-    """Returns the step's summed loss; gradients are added up, micro-batch by micro-batch.
-
-    Every process takes every so-manieth image, every micro-batch some of these. Losses are summed
-    and divided by the size of the global batch, so how it is shared does not matter.
-    """
-    images, labels, rows = batch
-    world, rank = devices.num_processes, devices.process_index
-    share = float(rank < schedule.size(done.step))  # 0: no image of a small batch is left for it
-    total = torch.zeros((), device=devices.device)
-    for first in range(0, len(labels), done.micro_batch):
-        some = slice(first, first + done.micro_batch)
-        with nullcontext() if some.stop >= len(labels) else devices.no_sync(net):
-            with devices.autocast():
-                shown = pixels.normalised(images[some])
-                loss = _loss(
-                    net, shown, labels[some], rows[some], schedule.settings, minimised
-                )  # fmt: skip
-            # Processes' gradients are averaged, not summed: hence times their number.
-            devices.backward(loss * share * world / schedule.size(done.step))
-        total += loss.detach() * share
-    return total
-
-
-def _loss(
-    net: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    rows: torch.Tensor,
-    settings: FineTune,
-    minimised: Objective,
-) -> torch.Tensor:
-    """Returns the summed loss, in float32."""
-    target: torch.Tensor = labels
-    if settings.mixup > 0:
-        from torchvision.transforms.v2 import MixUp
-
-        classes = head(getattr(net, "module", net))[1].out_features
-        images, target = MixUp(alpha=settings.mixup, num_classes=classes)(images, labels)
-    logits = net(images.contiguous(memory_format=layout(images.device))).float()
-    return minimised(logits, target, rows)
-
-
-def _logits(
+def _end_epoch(
     model: nn.Module,
     pixels: Pixels,
-    rows: torch.Tensor,
-    done: Progress,
-    devices: Accelerator | OneDevice,
-) -> torch.Tensor:
-    """Returns the logits, (m, k) float32 on the CPU, of these rows; every process computes some."""
-    model.eval()
-    world, rank = devices.num_processes, devices.process_index
-    share = -(-len(rows) // world)
-    mine = rows[torch.arange(rank * share, (rank + 1) * share).clamp(max=len(rows) - 1)]
-    found = []
-    with torch.inference_mode(), devices.autocast():
-        fetch = partial(pixels.fetch, device=devices.device)
-        for images, _ in ahead(fetch, mine.split(done.micro_batch)):
-            ready = pixels.normalised(images).contiguous(memory_format=layout(images.device))
-            found.append(model(ready).float())
-    gathered: torch.Tensor = devices.gather(torch.cat(found))
-    return gathered[: len(rows)].cpu()
+    train: torch.Tensor,
+    val: torch.Tensor,
+    watch: Watch,
+    folder: Path,
+) -> None:
+    """Returns nothing; adds a row to the history, and keeps the weights if they are the best."""
+    done, devices, schedule = watch.done, watch.devices, watch.schedule
+    if done.step and schedule.settings.batchnorm == "auto" and done.batchnorm == "train":
+        adapt_statistics(model, pixels, train)
+    logits = partial(logits_of, model, pixels, val, done, devices)
+    found = fewer_until_it_fits(logits, len(val), schedule, done, devices)
+    scores = val_scores(found, pixels.labels[val])
+    watch.end_epoch(scores)
+    epoch = done.step // schedule.per_epoch
+    value = scores.get(schedule.settings.select, float(epoch))  # "last": its number
+    as_good = done.best_epoch == 0 and value == done.best
+    if value > done.best or (as_good and scores["nll"] < done.history[0]["val_nll"]):
+        done.best, done.best_epoch = value, epoch
+        if devices.is_main_process:
+            write_best(folder, model)
 
 
 def val_scores(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -291,20 +206,14 @@ def _warn_of_old_statistics(model: nn.Module, schedule: Schedule) -> None:
     """Warns if BatchNorm will mostly remember pictures that the pretrained weights were made of."""
     settings = schedule.settings
     goes_on = settings.stage in ("continued", "gatekeeper")  # its statistics are of these pictures
-    if settings.batchnorm == "frozen" or settings.source is None or goes_on:
+    if settings.batchnorm != "train" or settings.source is None or goes_on:
         return
     norms = (each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm))
     left = max(((1 - (each.momentum or 0.0)) ** schedule.steps for each in norms), default=0.0)
     if left > MOSTLY:
         warnings.warn(
             f"after {schedule.steps} steps the statistics of BatchNorm are still {left:.0%} those "
-            'of the pretrained weights, and do not suit the new ones: batchnorm = "frozen", or '
+            'of the pretrained weights, and do not suit the new ones: batchnorm = "auto", or '
             "more epochs",
             stacklevel=3,
         )
-
-
-def _freeze_statistics(net: nn.Module) -> None:
-    for module in net.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()

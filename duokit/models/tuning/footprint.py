@@ -13,9 +13,9 @@ from duokit.models.build import build
 from duokit.models.inference import layout, pick_device
 from duokit.models.speed import _wait
 from duokit.models.tuning.devices import OneDevice, adamw, computes_in_half
-from duokit.models.tuning.finetune import _loss
 from duokit.models.tuning.objectives import objective
 from duokit.models.tuning.settings import FineTune
+from duokit.models.tuning.step import summed_loss
 
 FEW = 2  # images of the smaller of two counts: with one, BatchNorm may have nothing to norm by
 
@@ -119,7 +119,7 @@ class _Trial:
         labels = torch.zeros(len(pictures), dtype=torch.int64, device=self.place)
         with self.devices.autocast():
             shown = pictures.to(self.place)
-            return _loss(self.net, shown, labels, labels, self.settings, self.minimised)
+            return summed_loss(self.net, shown, labels, labels, self.settings, self.minimised)
 
     def backward(self, pictures: torch.Tensor) -> None:
         self.loss(pictures).backward()

@@ -29,7 +29,8 @@ from duokit.models.tuning.checkpoint import (
     Progress,
     refuse_foreign,
 )
-from duokit.models.tuning.settings import FineTune, from_dict
+from duokit.models.tuning.settings import FineTune, before_its_time, from_dict
+from duokit.models.tuning.statistics import Choice
 
 RUN = "run.json"
 FORMAT = 1
@@ -56,6 +57,11 @@ class Run:
     class_names: tuple[str, ...]
     splits: Splits
     config: dict[str, Any]
+
+    @property
+    def choice(self) -> Choice:
+        """What became of BatchNorm's statistics; what goes on from this run does the same."""
+        return Choice(self.config.get("batchnorm", self.settings.batchnorm))
 
 
 def keep_splits(folder: Path, splits: Splits) -> None:
@@ -95,11 +101,62 @@ def config_of(
         "command": command,
         "method": _method(settings),
         "best_epoch": done.best_epoch,
+        "batchnorm": done.batchnorm,
+        "trials": done.trials,
+        "below_start": below_start(settings, done),
         "history": done.history,
         "micro_batch": done.micro_batch,
         "seconds": round(done.seconds),
         "checkpoint_sha256": hashlib.sha256((folder / BEST).read_bytes()).hexdigest(),
     } | more
+
+
+def below_start(settings: FineTune, done: Progress) -> str | None:
+    """Returns in a sentence that val got worse by training, and the likely cause; None if not.
+
+    What counts is `settings.select`, or the accuracy for "last". A Gatekeeper run is meant to give
+    up some of it, and has no such sentence.
+
+    Args:
+        settings: how it was fine-tuned.
+        done: what `fine_tune` returned.
+    """
+    first, *later = done.history
+    score = "accuracy" if settings.select == "last" else settings.select
+    if first["epoch"] or not later or settings.stage == "gatekeeper":
+        return None
+    name = f"val_{score}"
+    reached = later[-1] if settings.select == "last" else max(later, key=lambda row: row[name])
+    if reached[name] >= first[name]:
+        return None
+    before = "its linear probe" if settings.probe else "what it began with"
+    before = "the run that it goes on from" if settings.stage == "continued" else before
+    kept = before if done.best_epoch == 0 else 'the last epoch, since select = "last",'
+    return (
+        f"fine-tuning ended below {before}: {score.replace('_', ' ')} on val went from "
+        f"{first[name]:.4f} to {reached[name]:.4f} (epoch {reached['epoch']:.0f}); {kept} is kept; "
+        f"likely cause: {_cause(done)}"
+    )
+
+
+def _cause(done: Progress) -> str:
+    """Returns why val got worse, from what the training loss did."""
+    before, *losses = (row["loss"] for row in done.history)
+    if done.batchnorm == "train" and losses[0] > before:
+        return (
+            f"BatchNorm left the statistics that the head was fitted on (the training loss rose "
+            f"from {before:.3g} to {losses[0]:.3g} in the first epoch): another batchnorm than "
+            '"train", or many more epochs'
+        )
+    if losses[-1] < before:
+        return (
+            f"it learns the training pictures by heart (their loss went from {before:.3g} to "
+            f"{losses[-1]:.3g}): fewer epochs, a smaller lr, or more pictures"
+        )
+    return (
+        f"it had too few steps, or too long ones (the training loss went from {before:.3g} to "
+        f"{losses[-1]:.3g}): more epochs, or a smaller lr"
+    )
 
 
 def _method(settings: FineTune) -> str:
@@ -192,7 +249,7 @@ def _content(path: Path) -> dict[str, Any]:
         config, how = dict(content["config"]), content["preprocessing"]
         how |= {name: tuple(how[name]) for name in ("mean", "std")}
         return found | {
-            "settings": from_dict(content["settings"]),
+            "settings": from_dict(before_its_time(content["settings"]) | content["settings"]),
             "preprocessing": Preprocessing(**how),
             "config": config | {"checkpoint_sha256": str(config["checkpoint_sha256"])},
         }

@@ -15,7 +15,7 @@ from duokit.models.build import Source
 
 @dataclass(frozen=True)
 class FineTune:
-    """How a network is fine-tuned. The defaults are the paper's for Caltech-256.
+    """How a network is fine-tuned. The defaults are the paper's for Caltech-256, but for batchnorm.
 
     The paper (arXiv 2505.18636, appendix A.2) draws lr from 1e-6 ... 3e-4 and weight decay from
     1e-8 ... 1e-5; the defaults lie inside. It does not state the warm-up; the released
@@ -39,9 +39,15 @@ class FineTune:
         randaugment: random operations a picture gets; 0 for none.
         magnitude: their strength, 0 ... 30.
         flip: whether half of the pictures are mirrored.
-        batchnorm: "train" updates statistics, "frozen" keeps those of the start, which is better
-            for a few hundred steps or fewer.
-        select: what val chooses the best epoch by: "accuracy" or "macro_f1"; or "last", the last.
+        batchnorm: what becomes of BatchNorm's statistics. "frozen" keeps those of the pretrained
+            weights; "adapted" estimates them on training pictures before the head is fitted, and
+            keeps those; "train", the paper's recipe, keeps them for the probe and then lets each
+            step move them, which a run of a few hundred steps or fewer does not survive. "auto"
+            tries all three for ten steps and takes the one with the lowest training loss: adapted
+            ones, from which "train" then starts too, only if the probe on them knows val no worse.
+            If it takes "train", they are estimated again before val is measured.
+        select: what val chooses the best epoch by, the probe being epoch 0: "accuracy" or
+            "macro_f1"; or "last", the last.
         precision: "bf16", "fp32", or "auto": bf16 on a GPU that has it.
         micro_batch: images at a time on one device, fewer than a batch to save memory; None for
             all. An out-of-memory error halves it.
@@ -78,7 +84,7 @@ class FineTune:
     randaugment: int = 2
     magnitude: int = 9
     flip: bool = True
-    batchnorm: Literal["train", "frozen"] = "train"
+    batchnorm: Literal["auto", "frozen", "adapted", "train"] = "auto"
     select: Literal["accuracy", "macro_f1", "last"] = "accuracy"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     micro_batch: int | None = None
@@ -215,6 +221,15 @@ def from_dict(values: Mapping[str, Any]) -> FineTune:
     return FineTune(**clean)
 
 
+def before_its_time(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what settings stood for that a run or a record does not have: it is older than them.
+
+    Args:
+        known: the settings that it has.
+    """
+    return FineTune(known.get("model", "")).as_dict() | {"batchnorm": "train"}
+
+
 _INFINITE = float("inf")
 _RANGES: dict[str, tuple[float, float]] = {
     "resolution": (1, 4096),
@@ -239,7 +254,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 _WORDS = {
     "pretrained": ("auto", "pip", "timm", "torchvision", "none"),
-    "batchnorm": ("train", "frozen"),
+    "batchnorm": ("auto", "frozen", "adapted", "train"),
     "select": ("accuracy", "macro_f1", "last"),
     "precision": ("auto", "fp32", "bf16"),
     "stage": ("plain", "continued", "gatekeeper", "distilled"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +15,11 @@ from duokit.models.inference import pick_device, predict
 from duokit.models.tuning.finetune import val_scores
 from duokit.models.tuning.settings import FineTune
 from duokit.models.tuning.soup import Soup, greedy_soup, reestimate_batchnorm, uniform_soup
+from duokit.models.tuning.statistics import shown
 from duokit.models.tuning.sweep import Weights, check_about, ingredients
 from duokit.models.tuning.tuned import Start, network_records
 
 KINDS = ("greedy", "uniform", "best")
-BATCH = 128  # images from which BatchNorm statistics are re-estimated at a time
 
 
 def soup_records(
@@ -40,8 +38,8 @@ def soup_records(
     """Returns one record a part but training, from the averaged networks of a sweep.
 
     What counts is `settings.select` on val, of networks whose BatchNorm statistics are
-    re-estimated on the training pictures (not if training kept them frozen: then they are those
-    that the weights were trained with). A soup of one is that network as it is.
+    re-estimated on the training pictures (not if training kept them as they were: then they are
+    those that the weights were trained with). A soup of one is that network as it is.
 
     The config of the records has `val_score`, what the sweep was (`sweep`), and in `ingredients`,
     in the order in which they were tried, each trial's number, lr, weight_decay and val_score,
@@ -68,13 +66,14 @@ def soup_records(
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
     about = check_about(folder, image_set, splits, settings)
+    moves = about.get("batchnorm", settings.batchnorm) == "train"
     states, table = ingredients(folder)
     place = pick_device(device)
     start = replace(start, pixels=start.pixels.near(place))
     start.model.to(place)
-    soup = _soup(kind, states, table, start, settings)
+    soup = _soup(kind, states, table, start, settings.select, moves)
     if len(soup.chosen) > 1:
-        _load(start, soup.state, settings)
+        _load(start, soup.state, moves)
         score = soup.score
     else:
         start.model.load_state_dict(soup.state)
@@ -92,16 +91,16 @@ def soup_records(
 
 
 def _soup(
-    kind: str, states: Weights, table: pd.DataFrame, start: Start, settings: FineTune
+    kind: str, states: Weights, table: pd.DataFrame, start: Start, select: str, moves: bool
 ) -> Soup:
     """Returns what is made of the ingredients, the best of which comes first."""
 
     def evaluate(state: dict[str, torch.Tensor]) -> float:
-        _load(start, state, settings)
+        _load(start, state, moves)
         val = start.rows["val"]
         place = next(start.model.parameters()).device
         logits = predict(start.model, start.pixels, rows=val.numpy(), device=place, progress=False)
-        return val_scores(torch.from_numpy(logits), start.pixels.labels[val])[settings.select]
+        return val_scores(torch.from_numpy(logits), start.pixels.labels[val])[select]
 
     if kind == "best":
         return Soup(states[0], (0,), None, ())
@@ -110,19 +109,12 @@ def _soup(
     return greedy_soup(states, table["score"].tolist(), evaluate)
 
 
-def _load(start: Start, state: dict[str, torch.Tensor], settings: FineTune) -> None:
+def _load(start: Start, state: dict[str, torch.Tensor], moves: bool) -> None:
     """Returns nothing; gives the network these weights, and statistics that go with them."""
     start.model.load_state_dict(state)
-    if settings.batchnorm == "train":
-        reestimate_batchnorm(start.model, _training(start))
-
-
-def _training(start: Start) -> Iterator[torch.Tensor]:
-    """Yields the training pictures in batches of nearly equal size, none of one picture alone."""
-    place = next(start.model.parameters()).device
-    rows = start.rows["train"]
-    for some in rows.chunk(math.ceil(len(rows) / BATCH)):
-        yield start.pixels.normalised(start.pixels.batch(some, place))
+    if moves:
+        place = next(start.model.parameters()).device
+        reestimate_batchnorm(start.model, shown(start.pixels, start.rows["train"], place))
 
 
 def _report(soup: Soup, table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def sweep(
     search = search or Search()
     if settings.stage != "plain":
         raise ValueError(f"a sweep trains from the start: stage is {settings.stage}, not plain")
-    _keep_about(folder, image_set, splits, settings, search, command)
+    _keep_about(start, folder, image_set, splits, settings, search, command)
     task = Task(
         start, image_set, splits, settings, folder, search, command, device, until, progress
     )
@@ -99,7 +99,7 @@ def results(folder: Path) -> pd.DataFrame:
 
 
 def about(folder: Path) -> dict[str, Any]:
-    """Returns what a sweep is of: dataset, split_checksum, settings, space, command.
+    """Returns what a sweep is of: dataset, split_checksum, settings, space, batchnorm, command.
 
     Raises:
         FileNotFoundError: no sweep lies in the folder.
@@ -188,6 +188,7 @@ def _settled(image_set: ImageSet, splits: Splits, settings: FineTune) -> dict[st
 
 
 def _keep_about(
+    start: Start,
     folder: Path,
     image_set: ImageSet,
     splits: Splits,
@@ -201,12 +202,15 @@ def _keep_about(
         "split_checksum": splits.checksum,
         "settings": settings.as_dict(),
         "space": json.loads(json.dumps(asdict(search.space))),
+        "batchnorm": start.choice.batchnorm if start.choice else settings.batchnorm,
         "command": command,
     }
     if (folder / SWEEP).is_file():
-        space = check_about(folder, image_set, splits, settings)["space"]
+        known = check_about(folder, image_set, splits, settings)
         for name, value in content["space"].items():
-            _check(folder, name, space.get(name), value)
+            _check(folder, name, known["space"].get(name), value)
+        kept = known.get("batchnorm", settings.batchnorm)
+        _check(folder, "batchnorm", kept, content["batchnorm"])
     else:
         refuse_foreign(folder, SWEEP, JOURNAL)
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -88,7 +88,7 @@ class Ended:
         weight_decay: drawn.
         state: "complete", "pruned" or "failed".
         score: the best on val; None for none.
-        epoch: that reached it, from 1; 0 for none.
+        epoch: that reached it; 0 for the start, which was better than all, or for none.
         error: what went wrong; empty if nothing did.
         scores: on val, one an epoch.
     """
@@ -155,7 +155,8 @@ def run_trial(task: Task, number: int, stop: Callable[[list[float]], bool]) -> E
     def after_epoch(progress: Progress) -> None:
         nonlocal done
         done = progress
-        if stop(_scores(done, settings)) and len(done.history) < settings.epochs:
+        scores = _scores(done, settings)
+        if stop(scores) and len(scores) < settings.epochs:
             raise _PoorError
 
     keep_splits(folder, task.splits)
@@ -163,8 +164,8 @@ def run_trial(task: Task, number: int, stop: Callable[[list[float]], bool]) -> E
         try:
             done = fine_tune(
                 copy.deepcopy(start.model), start.pixels, settings, train=start.rows["train"],
-                val=start.rows["val"], folder=folder, device=task.device, until=task.until,
-                after_epoch=after_epoch, progress=task.progress,
+                val=start.rows["val"], folder=folder, choice=start.choice, device=task.device,
+                until=task.until, after_epoch=after_epoch, progress=task.progress,
             )  # fmt: skip
         except _PoorError:
             state = "pruned"
@@ -176,7 +177,7 @@ def run_trial(task: Task, number: int, stop: Callable[[list[float]], bool]) -> E
             raise
         state, error = "failed", f"{type(problem).__name__}: {problem}"
     how = Ended(
-        number, settings.lr, settings.weight_decay, state, done.best if done.best_epoch else None,
+        number, settings.lr, settings.weight_decay, state, done.best if done.history else None,
         done.best_epoch, error, tuple(_scores(done, settings)),
     )  # fmt: skip
     how.write(folder)
@@ -185,7 +186,7 @@ def run_trial(task: Task, number: int, stop: Callable[[list[float]], bool]) -> E
 
 
 def _scores(done: Progress, settings: FineTune) -> list[float]:
-    return [row[f"val_{settings.select}"] for row in done.history]
+    return [row[f"val_{settings.select}"] for row in done.history if row["epoch"]]
 
 
 def _keep(task: Task, number: int, settings: FineTune, done: Progress) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +25,13 @@ from duokit.models.pixels import Pixels, decode
 from duokit.models.records import Recipe
 from duokit.models.transforms import preprocessing
 from duokit.models.tuning.checkpoint import LAST
-from duokit.models.tuning.finetune import fine_tune
+from duokit.models.tuning.devices import pick_devices
+from duokit.models.tuning.finetune import fine_tune, val_scores
 from duokit.models.tuning.methods import Method, answers, fit_laplace
+from duokit.models.tuning.objectives import objective
 from duokit.models.tuning.run import Run, config_of, keep_splits, load_run, write_run
 from duokit.models.tuning.settings import FineTune
+from duokit.models.tuning.statistics import Choice, adapt_statistics, choose, keeps_statistics
 
 PLAIN = Method()
 
@@ -37,14 +41,16 @@ class Start:
     """What fine-tuning begins with.
 
     Attributes:
-        model: pretrained, its head a linear probe if the settings say so.
+        model: pretrained, its statistics and its head as the settings say.
         pixels: decoded pictures of all parts.
         rows: name of a part -> rows of pixels.
+        choice: what becomes of BatchNorm's statistics; None where the network is to be replaced.
     """
 
     model: nn.Module
     pixels: Pixels
     rows: dict[str, torch.Tensor]
+    choice: Choice | None = None
 
 
 def prepare(
@@ -58,6 +64,10 @@ def prepare(
     progress: bool = True,
 ) -> Start:
     """Returns the decoded pictures and the network from which fine-tuning starts.
+
+    With batchnorm = "auto" this is where it is chosen what becomes of BatchNorm's statistics, since
+    the head is fitted on them (`duokit.models.tuning.statistics.choose`). Statistics of the
+    training pictures are tried only if the probe on them knows val no worse than the plain one.
 
     Args:
         image_set: pictures and labels.
@@ -85,9 +95,46 @@ def prepare(
         resolution=settings.resolution,
         seed=settings.seed,
     )
-    if settings.probe and probe:
-        probe_head(model, pixels, rows["train"], rows["val"], device=device, progress=progress)
-    return Start(model, pixels, rows)
+    start = Start(model, pixels, rows)
+    return _with_statistics(start, settings, device, progress) if probe else start
+
+
+def _with_statistics(start: Start, settings: FineTune, device: str, progress: bool) -> Start:
+    """Returns the start with the statistics that the settings want, and a head fitted on them."""
+    pixels, train, val = start.pixels, start.rows["train"], start.rows["val"]
+    where: dict[str, Any] = {"device": device, "progress": progress}
+    model = start.model.to(pick_device(device))
+    if settings.batchnorm == "adapted":
+        adapt_statistics(model, pixels, train)
+    starts = {"frozen": model, "train": model}
+    if settings.probe:
+        probe_head(model, pixels, train, val, **where)
+        if settings.batchnorm == "auto" and settings.source and keeps_statistics(model):
+            other = copy.deepcopy(model)
+            adapt_statistics(other, pixels, train)
+            probe_head(other, pixels, train, val, **where)
+            if _no_worse(other, model, pixels, val, device):
+                starts |= {"adapted": other, "train": other}
+    minimised = objective(settings.replace(stage="plain", alpha=None))  # a teacher comes later
+    choice = choose(starts, pixels, train, settings, pick_devices(settings, device), minimised)
+    return replace(start, model=starts.get(choice.batchnorm, model), choice=choice)
+
+
+def _no_worse(
+    model: nn.Module, than: nn.Module, pixels: Pixels, val: torch.Tensor, device: str
+) -> bool:
+    """Returns whether a network knows val at least as well as another, by accuracy and NLL."""
+    labels = pixels.labels[val]
+    mine, theirs = (
+        val_scores(
+            torch.from_numpy(
+                predict(each, pixels, rows=val.numpy(), device=device, progress=False)
+            ),
+            labels,
+        )
+        for each in (model, than)
+    )
+    return mine["accuracy"] >= theirs["accuracy"] and mine["nll"] <= theirs["nll"]
 
 
 def tuned_records(
@@ -108,7 +155,9 @@ def tuned_records(
     """Returns one record a part but training, from a network fine-tuned on the training part.
 
     Linear probe first, if the settings say so: it is solved exactly, on features of the pretrained
-    network in eval mode, so BatchNorm statistics stay frozen meanwhile. Then all weights.
+    network in eval mode, so BatchNorm statistics stay frozen meanwhile. Then all weights. The
+    config of the records says what became of the statistics afterwards (`batchnorm`, and the
+    losses it was chosen by in `trials`) and, if val got no better, why (`below_start`).
 
     Args:
         image_set: pictures and labels.
@@ -136,15 +185,16 @@ def tuned_records(
     where: dict[str, Any] = {"cache": cache, "device": device, "progress": progress}
     goes_on = settings.stage in ("continued", "gatekeeper") or (folder / LAST).is_file()
     start = prepare(image_set, splits, settings, probe=not goes_on, **where)
-    teacher = None
+    teacher, choice = None, start.choice
     if first is not None and settings.stage == "distilled":
         teacher = _teacher(first, image_set, splits, start, **where)
     elif first is not None:
         start.model.load_state_dict(first.model.state_dict())
+        choice = first.choice
     done = fine_tune(
         start.model, start.pixels, settings, train=start.rows["train"], val=start.rows["val"],
-        folder=folder, teacher=teacher, device=device, until=until, progress=progress,
-        tensorboard=tensorboard,
+        folder=folder, teacher=teacher, choice=choice, device=device, until=until,
+        progress=progress, tensorboard=tensorboard,
     )  # fmt: skip
     config = config_of(folder, settings, done, command=command)
     write_run(folder, settings, start.pixels.preprocessing, image_set, splits, config)

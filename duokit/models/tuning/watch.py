@@ -106,17 +106,27 @@ class Watch:
         rate = self.schedule.rate(self.done.step - 1)
         self._draw({"train/loss": loss, "train/lr": rate, "train/images_per_second": speed})
 
+    def begin(self, loss: float) -> None:
+        """Keeps the loss that the network begins with, for the row of epoch 0.
+
+        Args:
+            loss: mean over training images, as `loss_before` returned.
+        """
+        self.sum.fill_(loss * self.schedule.images / self.devices.num_processes)
+
     def end_epoch(self, scores: dict[str, float]) -> None:
-        """Adds a row to the history.
+        """Adds a row to the history: of epoch 0, before the first step, or one that ended.
 
         Args:
             scores: what `val_scores` returned.
         """
         total = float(self.devices.reduce(self.sum.clone(), reduction="sum"))
         self._read_clock()
+        step = self.done.step
+        rate = self.schedule.rate(step - 1) if step else 0.0
         self.done.history.append(
-            {"epoch": len(self.done.history) + 1, "step": self.done.step}
-            | {"lr": self.schedule.rate(self.done.step - 1), "loss": total / self.schedule.images}
+            {"epoch": step // self.schedule.per_epoch, "step": step}
+            | {"lr": rate, "loss": total / self.schedule.images}
             | {f"val_{name}": value for name, value in scores.items()}
             | {"seconds": round(self.done.seconds, 1)}
         )
@@ -157,4 +167,4 @@ def curves(folder: Path, step: int) -> Any:
             "tensorboard",
             name=missing.name,
         ) from missing
-    return SummaryWriter(folder, purge_step=step + 1)
+    return SummaryWriter(folder, purge_step=step + 1 if step else 0)

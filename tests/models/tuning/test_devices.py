@@ -104,7 +104,7 @@ def test_a_run_goes_on_with_fewer_images_at_a_time(pixels, tmp_path, monkeypatch
     """As the error asks for; save_minutes and compile are free as well, lr is not."""
     settings = replace(PLAIN, batchnorm="frozen")
     whole, _ = tune(pixels, tmp_path / "whole", settings, make(Normed))
-    real, calls = loop._gradients, []
+    real, calls = loop.gradients, []
 
     def fragile(*given):
         calls.append(given[4].micro_batch)
@@ -112,7 +112,7 @@ def test_a_run_goes_on_with_fewer_images_at_a_time(pixels, tmp_path, monkeypatch
             raise Killed
         return real(*given)
 
-    monkeypatch.setattr(loop, "_gradients", fragile)
+    monkeypatch.setattr(loop, "gradients", fragile)
     with pytest.raises(Killed):
         tune(pixels, tmp_path / "cut", settings, make(Normed))
     smaller = replace(settings, micro_batch=4, save_minutes=1.0)
@@ -187,10 +187,10 @@ def test_no_step_waits_for_the_device(pixels, tmp_path, held):  # noqa: F811
             return augment(images, schedule.draws(0)), labels, schedule.places(0)
 
         minimised = objective(settings)
-        loop._gradients(net, moved, fetch(), schedule, done, devices, minimised)  # tables go there
+        loop.gradients(net, moved, fetch(), schedule, done, devices, minimised)  # tables go there
         net.zero_grad()
         with waiting() as seen:
-            loss = loop._gradients(net, moved, fetch(), schedule, done, devices, minimised)
+            loss = loop.gradients(net, moved, fetch(), schedule, done, devices, minimised)
             devices.clip_grad_norm_(net.parameters(), 1.0)
             watch.saw(loss, 60)
         assert seen == []

@@ -15,6 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import duokit.models.tuning.finetune as module
+import duokit.models.tuning.step as step_module
 from duokit.models import predict
 from duokit.models.pixels import Pixels, decode
 from duokit.models.transforms import Preprocessing
@@ -24,7 +25,7 @@ from duokit.models.tuning.schedule import Schedule
 from duokit.models.tuning.settings import FineTune
 from tests.models.conftest import Tiny
 
-PLAIN = FineTune("tiny", epochs=3, batch=16, lr=1e-2, randaugment=1)
+PLAIN = FineTune("tiny", epochs=3, batch=16, lr=1e-2, randaugment=1, batchnorm="train")
 HOW = Preprocessing(8, 1.0, "bilinear", (0.5,) * 3, (0.25,) * 3)
 
 
@@ -75,7 +76,9 @@ def test_the_steps_are_those_of_a_plain_loop(pixels, tmp_path):
     model = make(Normed)
     schedule = Schedule(60, settings)
     optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.1)
-    best, kept = -1.0, None
+    logits = torch.from_numpy(predict(model, pixels, rows=range(60, 90), progress=False))
+    best = float((logits.argmax(1) == pixels.labels[60:90]).double().mean())  # epoch 0
+    kept = weights(model).clone()
     for step in range(schedule.steps):
         model.train()
         rows = torch.arange(60)[schedule.places(step)]
@@ -88,7 +91,7 @@ def test_the_steps_are_those_of_a_plain_loop(pixels, tmp_path):
         if (step + 1) % schedule.per_epoch == 0:
             logits = torch.from_numpy(predict(model, pixels, rows=range(60, 90), progress=False))
             score = float((logits.argmax(1) == pixels.labels[60:90]).double().mean())
-            if score > best:
+            if score > best:  # no two are alike here
                 best, kept = score, weights(model).clone()
     assert done.best == pytest.approx(best)
     assert torch.allclose(weights(tuned), kept, atol=1e-5)
@@ -98,13 +101,14 @@ def test_it_learns_and_keeps_the_best_epoch(pixels, tmp_path):
     model, done = tune(pixels, tmp_path, replace(PLAIN, epochs=25, lr=3e-2, randaugment=0))
     scores = [row["val_accuracy"] for row in done.history]
     assert done.best == max(scores) > 0.6
-    assert done.best_epoch == scores.index(max(scores)) + 1
+    assert done.best_epoch == scores.index(max(scores)) > 0
+    assert [row["epoch"] for row in done.history] == list(range(26))
     logits = predict(model, pixels, rows=range(60, 90), progress=False)
     right = (torch.from_numpy(logits).argmax(1) == pixels.labels[60:90]).double().mean()
     assert float(right) == done.best
     lines = (tmp_path / HISTORY).read_text().splitlines()
     assert [json.loads(line) for line in lines] == done.history
-    assert len(lines) == 25
+    assert len(lines) == 26
 
 
 def test_only_training_images_are_augmented(pixels, tmp_path, monkeypatch):
@@ -115,14 +119,15 @@ def test_only_training_images_are_augmented(pixels, tmp_path, monkeypatch):
         seen.extend(values.flatten(1).double().mean(1).tolist())
         return torch.full_like(values, 128)  # grey: nothing can be learnt from it
 
-    monkeypatch.setattr(module, "augment", spy)
+    monkeypatch.setattr(step_module, "augment", spy)
     model, done = tune(pixels, tmp_path)
     means = pixels.values.flatten(1).double().mean(1).tolist()
-    assert sorted(seen) == pytest.approx(sorted(means[:60] * PLAIN.epochs))
+    before = means[:60]  # the loss that it begins with
+    assert sorted(seen) == pytest.approx(sorted(before + means[:60] * PLAIN.epochs))
     assert done.history[-1]["loss"] > 1.0  # training saw grey alone
     logits = torch.from_numpy(predict(model, pixels, rows=range(60, 90), progress=False))
     expected = float(cross_entropy(logits.double(), pixels.labels[60:90]))
-    best = done.history[done.best_epoch - 1]["val_nll"]
+    best = done.history[done.best_epoch]["val_nll"]
     assert best == pytest.approx(expected, abs=1e-6)  # val saw the pictures themselves
     assert logits.std(0).max() > 1e-4
 
@@ -165,7 +170,7 @@ class Killed(BaseException):
 def test_a_killed_run_ends_with_the_same_bits(pixels, tmp_path, monkeypatch, at):
     settings = replace(PLAIN, save_minutes=0.0, mixup=0.3)  # a checkpoint after every step
     whole, done = tune(pixels, tmp_path / "whole", settings, make(dropout=0.5))
-    real, calls = module._gradients, []
+    real, calls = module.gradients, []
 
     def fragile(*given):
         calls.append(1)
@@ -173,7 +178,7 @@ def test_a_killed_run_ends_with_the_same_bits(pixels, tmp_path, monkeypatch, at)
             raise Killed
         return real(*given)
 
-    monkeypatch.setattr(module, "_gradients", fragile)
+    monkeypatch.setattr(module, "gradients", fragile)
     with pytest.raises(Killed):
         tune(pixels, tmp_path / "cut", settings, make(dropout=0.5))
     again, resumed = tune(pixels, tmp_path / "cut", settings, make(dropout=0.5))
@@ -205,7 +210,7 @@ def test_a_kill_while_the_checkpoint_is_written_leaves_the_last_one(pixels, tmp_
 
 def test_a_finished_run_is_not_done_again(pixels, tmp_path, monkeypatch):
     first, _ = tune(pixels, tmp_path)
-    monkeypatch.setattr(module, "_gradients", None)
+    monkeypatch.setattr(module, "gradients", None)
     second, _ = tune(pixels, tmp_path)
     assert torch.equal(weights(first), weights(second))
 
@@ -276,13 +281,14 @@ def test_a_single_image_that_does_not_fit_is_an_error(pixels, tmp_path, monkeypa
 
 
 def test_a_loss_that_is_not_finite_names_step_and_images(pixels, tmp_path, monkeypatch):
-    real = module._loss
+    real = step_module.summed_loss
 
     def broken(net, images, *given):
         loss = real(net, images, *given)
-        return loss * float("nan") if images.shape[0] == 12 else loss  # an epoch's last batch
+        last = images.shape[0] == 12 and net.training  # an epoch's last batch
+        return loss * float("nan") if last else loss
 
-    monkeypatch.setattr(module, "_loss", broken)
+    monkeypatch.setattr(step_module, "summed_loss", broken)
     first = Schedule(60, PLAIN).places(3)
     ids = ", ".join(pixels.ids[row] for row in first[:5].tolist())
     with pytest.raises(FloatingPointError, match=rf"step 3 \(epoch 1\), images {ids} and 7 more"):
@@ -334,8 +340,11 @@ def test_two_processes_give_the_result_of_one(pixels, tmp_path):
         "pixels = Pixels(stored['values'], stored['labels'], tuple(stored['ids']), HOW)\n"
         "settings = replace(PLAIN, batch=15, batchnorm='frozen', clip=1.0)\n"
         "model, _ = tune(pixels, place / 'two', settings, make(Normed), range(61), range(61, 90))\n"
+        "auto = replace(settings, epochs=1, batchnorm='auto')\n"
+        "_, done = tune(pixels, place / 'auto', auto, make(Normed), range(61), range(61, 90))\n"
         "rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()\n"
-        "torch.save({'world': world, 'weights': weights(model)}, place / f'rank-{rank}.pt')\n"
+        "said = {'world': world, 'weights': weights(model), 'trials': done.trials}\n"
+        "torch.save(said, place / f'rank-{rank}.pt')\n"
     )
     stored = {"values": pixels.values, "labels": pixels.labels, "ids": list(pixels.ids)}
     torch.save(stored, tmp_path / "pixels.pt")
@@ -359,6 +368,11 @@ def test_two_processes_give_the_result_of_one(pixels, tmp_path):
     for ours, theirs in zip(done.history, again.history, strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-6)
         assert ours["val_nll"] == pytest.approx(theirs["val_nll"], abs=1e-6)
+    auto = replace(settings, epochs=1, batchnorm="auto")
+    _, alone = tune(pixels, tmp_path / "alone", auto, make(Normed), range(61), range(61, 90))
+    assert children[0]["trials"] == children[1]["trials"]  # they cannot disagree
+    assert children[0]["trials"] == pytest.approx(alone.trials, abs=1e-6)
+    assert set(alone.trials) == {"frozen", "train"}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -403,7 +417,7 @@ def test_a_process_killed_twice_ends_with_the_same_bits(pixels, tmp_path):
         assert child.wait() == -signal.SIGKILL  # it had not ended
     settings = replace(PLAIN, epochs=12, mixup=0.3)
     whole, done = tune(pixels, tmp_path / "whole", settings, make(Normed, 0.5))
-    assert 3 <= len(history.read_text().splitlines()) < 12
+    assert 3 <= len(history.read_text().splitlines()) < 13
     again, resumed = tune(pixels, tmp_path / "cut", settings, make(Normed, 0.5))
     assert torch.equal(weights(whole), weights(again))
     for ours, theirs in zip(done.history, resumed.history, strict=True):

@@ -62,7 +62,8 @@ def test_the_record_holds_what_made_it(words, tmp_path, capsys):
     assert record.weights == "random, timm"
     assert record.resolution == 32
     assert record.config["method"] == "linear probe, then trained from random weights"
-    assert len(record.config["history"]) == 2
+    assert len(record.config["history"]) == 3
+    assert record.config["batchnorm"] == "frozen"
     assert record.config["checkpoint_sha256"]
     assert "2 epochs" not in capsys.readouterr().err
     # the logits are those of the weights that were kept
@@ -105,6 +106,10 @@ def test_a_setting_younger_than_the_record_has_its_default(words, tmp_path):
     save(old, path, overwrite=True)
     assert run(*words) == 0
     assert "fold" not in load(path).config["settings"]  # kept as it was
+    older = {name: value for name, value in settings.items() if name != "batchnorm"}
+    save(replace(record, config=record.config | {"settings": older}), path, overwrite=True)
+    with pytest.raises(ValueError, match="made with other settings"):
+        run(*words)  # it was made when there was "train" alone
     settings["lr"] = 0.5
     save(replace(record, config=record.config | {"settings": settings}), path, overwrite=True)
     with pytest.raises(ValueError, match="made with other settings"):
