@@ -6,6 +6,10 @@
 
 The first record is the large model's. "large" and "small" are the members at their own
 temperatures (fitted on val as well), so that a duo is never compared with an uncalibrated model.
+
+What records know is used: those of other data sets, splits, models or classes are refused, and so
+are images that fitted the weights and are reported on. `allow_mismatch=True` warns instead; the
+rules are in `duokit.logits.agreement`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +22,8 @@ from duokit.checks import Array
 from duokit.fusion.combine import Mode, combine
 from duokit.fusion.sidekick import LEAST_IMAGES, SidekickTest, sidekick_test
 from duokit.fusion.weights import WeightFit, fit_weights
-from duokit.logits.record import Record, same_images
+from duokit.logits.agreement import Finding, check_members, check_parts, in_class_order, settle
+from duokit.logits.record import Record
 from duokit.metrics.intervals import intervals
 from duokit.metrics.scores import Confidences, Scores, confidences, score
 
@@ -44,13 +49,15 @@ class Duo:
         own: Each member's own weight (temperature scaling).
         test: The score test of the second member; None if there are not exactly two members, or
             fewer than three images.
-        val: The records the weights were fitted on.
+        val: The records the weights were fitted on, with classes in the order of the first.
+        allowed: What did not fit among these records, if `allow_mismatch` let it pass.
     """
 
     fit: WeightFit
     own: tuple[WeightFit, ...]
     test: SidekickTest | None
     val: tuple[Record, ...] = field(repr=False)
+    allowed: tuple[str, ...] = ()
 
     @property
     def weights(self) -> np.ndarray:
@@ -80,30 +87,43 @@ class Duo:
         """The score test's p-value; NaN without a test."""
         return self.test.p_value if self.test else np.nan
 
-    def logits(self, records: Sequence[Record]) -> Array:
-        """Return the (n, k) duo logits of these records, in the order of `val`."""
-        self._check(records)
-        return combine("weighted", [r.logits for r in records], weights=self.weights).logits
+    def logits(self, records: Sequence[Record], *, allow_mismatch: bool = False) -> Array:
+        """Return the (n, k) duo logits of these records, in the order of `val`.
+
+        Args:
+            records: One a member; those of `val` itself may be asked for as well.
+            allow_mismatch: As `answers`.
+
+        Raises:
+            ValueError: As `answers`.
+        """
+        members = self._check(records, allow_mismatch, images=False)
+        return combine("weighted", [r.logits for r in members], weights=self.weights).logits
 
     def answers(
-        self, records: Sequence[Record], *, modes: Sequence[Mode] = ("weighted",)
+        self,
+        records: Sequence[Record],
+        *,
+        modes: Sequence[Mode] = ("weighted",),
+        allow_mismatch: bool = False,
     ) -> dict[str, Scores]:
         """Return the scores of each predictor on labelled images.
 
         Args:
             records: One a member, in the order of `val`, of a split with labels.
             modes: Ways to combine, from `duokit.fusion.MODES`; "weighted" is named "duo".
+            allow_mismatch: Whether records that do not fit those of `val` are only warned of.
 
         Returns:
             "large_raw" (the large model as it is), "large" and "small" (each at its own
             temperature; with more than two members "small" is the second), then one a mode.
 
         Raises:
-            ValueError: Records of other models, resolutions or images than one another, or an
-                unknown mode.
+            ValueError: Records of other images than one another; of another model, data set or
+                classes than in `val`, or of its images (unless allowed); an unknown mode.
         """
-        self._check(records)
-        members, labels = [r.logits for r in records], records[0].labels
+        given = self._check(records, allow_mismatch)
+        members, labels = [r.logits for r in given], given[0].labels
         own = self.own_weights
         found = {"large_raw": score(members[0], labels)}
         for name, logits, weight in zip(("large", "small"), members, own, strict=False):
@@ -126,14 +146,29 @@ class Duo:
         Raises:
             ValueError: As `answers`.
         """
-        self._check(records)
-        members, own = [r.logits for r in records], self.own_weights
+        given = self._check(records, images=False)
+        members, own = [r.logits for r in given], self.own_weights
         found = {
             name: (weight * logits).astype(np.float32)
             for name, logits, weight in zip(("large", "small"), members, own, strict=False)
         }
         found["duo"] = combine(mode, members, weights=self.weights, own_weights=own).logits
         return {name: confidences(logits) for name, logits in found.items()}
+
+    def findings(self, records: Sequence[Record], *, images: bool = True) -> list[Finding]:
+        """Return what does not fit between these records and those of `val`.
+
+        Args:
+            records: One a member, in the order of `val`.
+            images: Whether images of `val` are among what does not fit.
+
+        Raises:
+            ValueError: Another number of records than members.
+        """
+        if len(records) != len(self.val):
+            raise ValueError(f"{len(records)} records given; the duo has {len(self.val)} members")
+        found = check_members(records, fitted=False)
+        return [*found, *check_parts(self.val, records, images=images)]
 
     def costs(self) -> pd.DataFrame:
         """Return FLOPs (multiply-adds an image), parameters and resolution of members and duo."""
@@ -146,38 +181,37 @@ class Duo:
         )
         return pd.concat([members.astype(duo.dtypes), duo]).rename_axis("predictor")
 
-    def _check(self, records: Sequence[Record]) -> None:
-        same_images(*records)
-        if len(records) != len(self.val):
-            raise ValueError(f"{len(records)} records given; the duo has {len(self.val)} members")
-        for given, fitted in zip(records, self.val, strict=True):
-            known = given.resolution and fitted.resolution  # a plain file does not name its model
-            if known and (given.model, given.resolution) != (fitted.model, fitted.resolution):
-                raise ValueError(
-                    f"the weights were fitted for {fitted.title}, not for {given.title}: "
-                    "give the records in the same order, the large model first"
-                )
+    def _check(
+        self, records: Sequence[Record], allow_mismatch: bool = False, *, images: bool = True
+    ) -> tuple[Record, ...]:
+        """Return the records with classes in one order, if they fit those of `val`."""
+        given = in_class_order(records)
+        settle(self.findings(given, images=images), allow_mismatch, stacklevel=4)
+        return given
 
 
-def fit_duo(val: Sequence[Record]) -> Duo:
+def fit_duo(val: Sequence[Record], *, allow_mismatch: bool = False) -> Duo:
     """Return the duo whose weights minimise the NLL on these validation records.
 
     Args:
         val: One record a member, the large model first, of the same labelled images in the same
             order (`Record.rows` brings one into the order of another).
+        allow_mismatch: Whether records of the training split, or of other data sets or splits than
+            one another, are only warned of.
 
     Raises:
-        ValueError: Fewer than two records, or records of different images.
+        ValueError: Fewer than two records, records of different images, or what is not allowed.
     """
     if len(val) < 2:
         raise ValueError(f"a duo needs at least two records, the large model first; got {len(val)}")
-    same_images(*val)
+    val = in_class_order(val)
+    allowed = settle(check_members(val, fitted=True), allow_mismatch)
     members, labels = [record.logits for record in val], val[0].labels
     own = tuple(fit_weights([logits], labels) for logits in members)
     test = None
     if len(val) == 2 and len(labels) >= LEAST_IMAGES:
         test = sidekick_test(members[0], members[1], labels, alone=own[0])
-    return Duo(fit_weights(members, labels), own, test, tuple(val))
+    return Duo(fit_weights(members, labels), own, test, val, allowed)
 
 
 def sidekicks(models: Mapping[str, Record], large: str, small: str) -> list[str]:
@@ -209,6 +243,7 @@ def compare_sidekicks(
     interval: str = "nll",
     resamples: int = 1000,
     seed: int = 0,
+    allow_mismatch: bool = False,
 ) -> pd.DataFrame:
     """Return one row a sidekick: what it changes for one large model, weights fitted on val.
 
@@ -223,6 +258,7 @@ def compare_sidekicks(
         interval: The one of them whose difference gets its paired 95 % interval.
         resamples: Of the bootstrap, 1 or more.
         seed: Of the bootstrap.
+        allow_mismatch: As `fit_duo` and `Duo.answers`.
 
     Returns:
         Index sidekick, in the order given; columns flops_balance (None where a record has no
@@ -237,8 +273,8 @@ def compare_sidekicks(
         raise ValueError(f"interval is {interval!r}; expected one of {', '.join(metrics)}")
     rows = {}
     for name, records in sidekicks.items():
-        duo = fit_duo([large["val"], records["val"]])
-        found = duo.answers([large[part], records[part]])
+        duo = fit_duo([large["val"], records["val"]], allow_mismatch=allow_mismatch)
+        found = duo.answers([large[part], records[part]], allow_mismatch=allow_mismatch)
         table = intervals(
             found["duo"], found["large"], metrics=metrics, resamples=resamples, seed=seed
         )
@@ -254,7 +290,9 @@ def compare_sidekicks(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("sidekick")
 
 
-def pooled_answers(duos: Sequence[Duo], records: Sequence[Sequence[Record]]) -> dict[str, Scores]:
+def pooled_answers(
+    duos: Sequence[Duo], records: Sequence[Sequence[Record]], *, allow_mismatch: bool = False
+) -> dict[str, Scores]:
     """Return the scores of "large", "small" and "duo" over all folds of a cross-validation.
 
     Each fold's images are answered by that fold's own networks, with the weights fitted for them;
@@ -263,17 +301,24 @@ def pooled_answers(duos: Sequence[Duo], records: Sequence[Sequence[Record]]) -> 
     Args:
         duos: One a fold.
         records: For each fold one record a member, in the order of the duo's.
+        allow_mismatch: As `Duo.answers`.
 
     Raises:
         ValueError: Another number of folds, or as `Duo.answers`.
     """
     pieces: dict[str, list[np.ndarray]] = {"large": [], "small": [], "duo": []}
-    for duo, members in zip(duos, records, strict=True):
-        pieces["duo"].append(np.asarray(duo.logits(members)))
+    labels = []
+    for duo, given in zip(duos, records, strict=True):
+        members = duo._check(given, allow_mismatch)
+        labels.append(members[0].labels)
+        fused = combine("weighted", [r.logits for r in members], weights=duo.weights)
+        pieces["duo"].append(np.asarray(fused.logits))
         for name, record, weight in zip(("large", "small"), members, duo.own_weights, strict=False):
             pieces[name].append(np.float32(weight) * record.logits.astype(np.float32))
-    labels = np.concatenate([members[0].labels for members in records])
-    return {name: score(np.concatenate(logits), labels) for name, logits in pieces.items()}
+    return {
+        name: score(np.concatenate(logits), np.concatenate(labels))
+        for name, logits in pieces.items()
+    }
 
 
 def _names(members: int) -> list[str]:

@@ -16,6 +16,7 @@ from duokit.evaluation import (
 )
 from duokit.fusion import MODES, fit_weights
 from duokit.logits import make_record
+from duokit.logits.record import AFTER_FILE
 from duokit.metrics import intervals, score
 from tests.fusion.duos import make_duo
 
@@ -111,7 +112,8 @@ def test_refusals(val, test_split):
 
 
 def test_files_that_do_not_name_their_model(val, test_split):
-    plain = [dataclasses.replace(r, model="some file", resolution=None) for r in test_split]
+    unnamed = {"resolution": None, "config": {"model": AFTER_FILE}}
+    plain = [dataclasses.replace(r, model="some file", **unnamed) for r in test_split]
     expected = fit_duo(val).answers(test_split)["duo"].nll
     assert (fit_duo(val).answers(plain)["duo"].nll == expected).all()
 

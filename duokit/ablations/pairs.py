@@ -24,7 +24,8 @@ from duokit.checks import row_blocks
 from duokit.fusion.combine import weighted
 from duokit.fusion.sidekick import sidekick_test
 from duokit.fusion.weights import WeightFit, fit_weights
-from duokit.logits.record import Record, same_images
+from duokit.logits.agreement import matched
+from duokit.logits.record import Record
 from duokit.metrics.chance import corrected
 from duokit.metrics.intervals import (
     MOST_BYTES,
@@ -63,6 +64,7 @@ def pairs(
     seed: int = 0,
     journal: str | Path | None = None,
     report: Report | None = None,
+    allow_mismatch: bool = False,
 ) -> pd.DataFrame:
     """Return what each sidekick changes for each large model: one row a pair and metric.
 
@@ -97,6 +99,8 @@ def pairs(
         journal: File that takes each pair when it is done; pairs that it holds already, with the
             same settings and logits, are not done again.
         report: Called before each pair with how many are done, how many there are, and its name.
+        allow_mismatch: Whether records that do not belong together (see
+            `duokit.logits.agreement`) are only warned of; a column "allowed" then says why.
 
     Returns:
         Columns large, small, relation (one of RELATIONS), flops_large, flops_small, flops_balance,
@@ -122,7 +126,7 @@ def pairs(
         "part": part, "metrics": list(metrics), "resamples": resamples, "level": level, "seed": seed
     }  # fmt: skip
     kept = None if journal is None else Journal(journal, settings)
-    sweep = Sweep(part, tuple(metrics), resamples, level, seed)
+    sweep = Sweep(part, tuple(metrics), resamples, level, seed, allow_mismatch)
     rows: list[Row] = []
     for number, (big, side) in enumerate(chosen):
         if report is not None:
@@ -165,15 +169,23 @@ class Sweep:
         resamples: Of the bootstrap.
         level: Of the intervals.
         seed: Of the bootstrap.
+        allow_mismatch: Whether records that do not belong together are only warned of.
     """
 
     def __init__(
-        self, part: str, metrics: tuple[str, ...], resamples: int, level: float, seed: int
+        self,
+        part: str,
+        metrics: tuple[str, ...],
+        resamples: int,
+        level: float,
+        seed: int,
+        allow_mismatch: bool = False,
     ) -> None:
-        self.part, self.metrics = part, metrics
+        self.part, self.metrics, self.allow_mismatch = part, metrics, allow_mismatch
         self.resamples, self.level, self.seed = resamples, level, seed
         self._first: dict[str, Record] = {}
         self._members: dict[str, Scored] = {}
+        self._allowed: dict[str, tuple[str, ...]] = {}
         self._drawn: dict[str, np.ndarray] = {}
         self._counts: list[np.ndarray] = []
         self._fused = np.empty((0, 0), dtype=np.float32)
@@ -202,18 +214,19 @@ class Sweep:
             "error_small": float(fit.standard_errors[1]),
             "status": fit.status, "score_t": test.t, "score_p_value": test.p_value,
         }  # fmt: skip
+        allowed = dict.fromkeys([*self._allowed[large.name], *self._allowed[small.name]])
+        told |= {"allowed": "; ".join(allowed)} if allowed else {}
         return [told | row for row in self._rows(scores, big, side, drawn, base)]
 
     def member(self, member: Member) -> Scored:
         """Return a member, read and scored when it is needed first.
 
         Raises:
-            ValueError: Its records hold other images than those of the first member.
+            ValueError: Its records hold other images than those of the first member, or do not
+                belong to them or to one another.
         """
         if member.name not in self._members:
-            val, tested = member.read("val"), member.read(self.part)
-            for part, record in (("val", val), (self.part, tested)):
-                same_images(self._first.setdefault(part, record), record)
+            val, tested = self._matched(member)
             own = fit_weights([val.logits], val.labels)
             weight = np.float32(own.weights[0])
             scores = self._scores(lambda rows: weight * tested.logits[rows].astype(np.float32))
@@ -221,6 +234,16 @@ class Sweep:
                 val.logits, tested.logits, own, scores, evaluate(scores, self.metrics)
             )
         return self._members[member.name]
+
+    def _matched(self, member: Member) -> tuple[Record, Record]:
+        """Return its records on val and on the part, their classes as the first member's."""
+        parts = []
+        for part in ("val", self.part):
+            record = member.read(part)
+            parts.append([self._first.setdefault(part, record), record])
+        one, two, allowed = matched(*parts, self.allow_mismatch)
+        self._allowed[member.name] = allowed
+        return one[1], two[1]
 
     def _rows(
         self, scores: Scores, big: Scored, side: Scored, drawn: np.ndarray, base: np.ndarray

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from duokit.cli.members import FORMATS, add_labels, named_alike, read_members
+from duokit.cli.members import FORMATS, add_labels, add_mismatch, read_members, titles
 from duokit.cli.options import add_bootstrap
 from duokit.cli.tables import csv_text
 
@@ -39,6 +39,7 @@ def register(subparsers: Any) -> None:
         )  # fmt: skip
     add_labels(parser, "--val-labels", "--val")
     add_labels(parser, "--test-labels", "--test")
+    add_mismatch(parser)
     parser.add_argument(
         "--modes", nargs="+", choices=MODES, default=list(MODES), metavar="MODE",
         help=f"ways to combine: {', '.join(MODES)} (default: all; weighted is the duo)",
@@ -73,15 +74,18 @@ def run(given: argparse.Namespace) -> int:
     if len(given.val) != len(given.test):
         raise ValueError(f"--val has {len(given.val)} files, --test {len(given.test)}: one a model")
     val = read_members(given.val, given.val_labels)
-    test = named_alike(read_members(given.test, given.test_labels), val, given.test)
-    duo = fit_duo(val)
-    scores = duo.answers(test, modes=given.modes)
+    test = read_members(given.test, given.test_labels)
+    duo = fit_duo(val, allow_mismatch=given.allow_mismatch)
+    scores = duo.answers(test, modes=given.modes, allow_mismatch=given.allow_mismatch)
     table = _intervals(scores, given) if given.intervals else compare_table(scores, given.metrics)
-    names = " + ".join(record.title for record in test)
     weights = ", ".join(f"{weight:.4f}" for weight in duo.weights)
-    print(f"{names}\nweights {weights}; {test[0].n} images\n")
+    print(f"{titles(test, val)}\nweights {weights}; {test[0].n} images\n")
     shown = table if given.intervals else table.T
     print(shown.to_string(float_format="{:.4f}".format, na_rep="-"))
+    allowed = [*duo.allowed, *map(str, duo.findings(test))]
+    if allowed:
+        print("", *allowed, sep="\n")
+        table["allowed"] = "; ".join(allowed)
     if given.out is not None:
         text = _text(table, given.out.suffix)
         print(f"written: {write_whole(given.out, text.encode(), overwrite=given.overwrite)}")

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from duokit.cli.members import FORMATS, add_labels, read_members
+from duokit.cli.members import FORMATS, add_labels, add_mismatch, read_members
 
 
 def register(subparsers: Any) -> None:
@@ -32,6 +32,7 @@ def register(subparsers: Any) -> None:
         help="logits of further models (default: none)",
     )
     add_labels(parser, "--labels", "the images")
+    add_mismatch(parser)
     parser.add_argument(
         "--out", type=Path, metavar="JSON", help="file for the fit (default: only printed)"
     )
@@ -50,7 +51,8 @@ def run(given: argparse.Namespace) -> int:
     if given.out is not None and given.out.suffix != ".json":
         raise ValueError(f"--out {given.out} does not end in .json")
     files = [given.large, given.small, *given.more]
-    duo = fit_duo(read_members(files, given.labels))
+    records = read_members(files, given.labels)
+    duo = fit_duo(records, allow_mismatch=given.allow_mismatch)
     members = [
         {
             "file": str(file),
@@ -75,6 +77,7 @@ def run(given: argparse.Namespace) -> int:
         "passes": duo.fit.passes,
         "flops_balance": _number(duo.flops_balance),
         "sidekick_test": {k: _number(v) for k, v in asdict(duo.test).items()} if duo.test else None,
+        "allowed": list(duo.allowed),
         "versions": versions(),
     }
     _print(found)
@@ -120,6 +123,7 @@ def _print(found: dict[str, Any]) -> None:
         )
     elif found["images"] < LEAST_IMAGES:
         print(f"score test of the sidekick: none, it needs {LEAST_IMAGES} images or more")
+    print(*found["allowed"], sep="\n", end="\n" if found["allowed"] else "")
 
 
 def _name(member: dict[str, Any]) -> str:

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from duokit.logits import Record, load, make_record, read_csv, read_npz
+from duokit.logits.agreement import names_model
 from duokit.logits.bounded import read_npy
+from duokit.logits.record import AFTER_FILE
 
 KINDS = "a record (.safetensors), .npz, .csv or .npy"
 FORMATS = (
@@ -23,22 +27,28 @@ def read_member(path: Path, labels: Path | None = None) -> Record:
 
     Args:
         path: .safetensors, .npz, .csv, or .npy.
-        labels: .npy file with one whole number an image, for logits in .npy.
+        labels: .npy file with one whole number an image, for logits in .npy; labels that another
+            file holds must be the same.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another kind of file, labels that are missing, or content that is refused.
+        ValueError: another kind of file, labels that are missing or differ, or content that is
+            refused.
     """
     match path.suffix.lower():
         case ".safetensors":
-            return load(path)
+            record = load(path)
         case ".npz":
-            return read_npz(path, dtype="float32")
+            record = read_npz(path, dtype="float32")
         case ".csv":
-            return read_csv(path)
+            record = read_csv(path)
         case ".npy":
             return _read_npy(path, labels)
-    raise ValueError(f"{path} is not {KINDS}")
+        case _:
+            raise ValueError(f"{path} is not {KINDS}")
+    if labels is not None:
+        _same_labels(record, path, labels)
+    return record
 
 
 def read_members(paths: Sequence[Path], labels: Path | None = None) -> list[Record]:
@@ -46,25 +56,26 @@ def read_members(paths: Sequence[Path], labels: Path | None = None) -> list[Reco
     return [read_member(path, labels) for path in paths]
 
 
-def named_alike(
-    test: Sequence[Record], val: Sequence[Record], files: Sequence[Path]
-) -> list[Record]:
-    """Returns the test records, those of unnamed models called as their partner on val.
-
-    A record of the store knows its model, so a mix-up is found. Other files are called after
-    themselves; there the order on the command line says which belong together.
+def titles(records: Sequence[Record], partners: Sequence[Record]) -> str:
+    """Returns the names of fused records; one that knows no model is called as its partner.
 
     Args:
-        test: records to rename where needed.
-        val: their partners.
-        files: where the test records came from.
+        records: one a member.
+        partners: the same members on another split.
     """
-    return [
-        replace(one, model=other.model, resolution=other.resolution)
-        if path.suffix.lower() != ".safetensors" and one.model == path.stem
-        else one
-        for one, other, path in zip(test, val, files, strict=True)
-    ]
+    return " + ".join(
+        (one if names_model(one) else replace(one, model=other.model)).title
+        for one, other in zip(records, partners, strict=True)
+    )
+
+
+def add_mismatch(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that lets records pass which do not belong together."""
+    parser.add_argument(
+        "--allow-mismatch", action="store_true",
+        help="go on with records that do not belong together (other data sets, splits, models or "
+        "classes, images that fitted the weights), and say so (default: refuse)",
+    )  # fmt: skip
 
 
 def add_labels(parser: argparse.ArgumentParser, option: str, what: str) -> None:
@@ -74,7 +85,7 @@ def add_labels(parser: argparse.ArgumentParser, option: str, what: str) -> None:
         type=Path,
         metavar="NPY",
         help=f"labels of {what}: a .npy of whole numbers, 0 for the first class "
-        "(only for logits in .npy; default: in the files)",
+        "(for logits in .npy; default: in the files, whose own labels must be the same)",
     )
 
 
@@ -91,6 +102,21 @@ def _read_npy(path: Path, labels: Path | None) -> Record:
             split="unknown",
             dtype="float32",
             versions={},
+            config={"model": AFTER_FILE},
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _same_labels(record: Record, path: Path, labels: Path) -> None:
+    given = read_npy(labels)
+    if given.shape != record.labels.shape:
+        where = f"has shape {given.shape}, the file {record.labels.shape}"
+    elif (given != record.labels).any():
+        row = int(np.argmax(given != record.labels))
+        where = f"says {given[row]} in row {row}, the file {record.labels[row]}"
+    else:
+        return
+    raise ValueError(
+        f"{path} has labels of its own, and {labels} {where}: leave out the one that is wrong"
+    )

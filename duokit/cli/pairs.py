@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from duokit.cli.members import add_mismatch
 from duokit.cli.options import add_bootstrap, real
 from duokit.cli.tables import csv_text
 
@@ -46,6 +47,7 @@ def register(subparsers: Any) -> None:
         help="pair models of equal FLOPs too, such as two initialisations (default: no)",
     )  # fmt: skip
     add_bootstrap(parser)
+    add_mismatch(parser)
     parser.add_argument(
         "--alpha", type=real(0, 1), default=0.05, metavar="P",
         help="largest corrected p-value that counts in the printed table (default: 0.05)",
@@ -91,10 +93,13 @@ def run(given: argparse.Namespace) -> int:
             seed=given.seed,
             journal=journal,
             report=report,
+            allow_mismatch=given.allow_mismatch,
         )
         bar.update((bar.total or 0) - bar.n)
     write_whole(given.out, csv_text(table).encode(), overwrite=True)
     print(_told(table, given.alpha, summary(table, alpha=given.alpha)))
+    if "allowed" in table:
+        print(*table["allowed"].dropna().unique(), sep="\n")
     print(f"written: {given.out}")
     return 0
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from duokit.cli.members import add_mismatch
 from duokit.cli.options import add_bootstrap, real, whole
 from duokit.cli.tables import csv_text
 from duokit.images import NAMES, ImageSet, load
@@ -48,6 +49,7 @@ def register(subparsers: Any) -> None:
     )  # fmt: skip
     _add_maps(parser)
     add_bootstrap(parser)
+    add_mismatch(parser)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE",
         help="page to write, .html; the table and the list go beside it",
@@ -100,14 +102,14 @@ def run(given: argparse.Namespace) -> int:
     report = trust_report(
         val, test, maps=[load_maps(path) for path in given.maps], duo=given.duo,
         target=given.target, k=given.k, shown=given.shown, resamples=given.resamples,
-        seed=given.seed, level=given.level,
+        seed=given.seed, level=given.level, allow_mismatch=given.allow_mismatch,
     )  # fmt: skip
     images, why = (None, "left out") if given.no_pictures else pictures_of(report, given)
     drawn = {} if images is None else thumbnails(images, set(report.differing["id"]))
     strips = {} if images is None else map_strips(images, report)
     text = trust_page(report, pictures=drawn, strips=strips)
     table = csv_text(report.tidy())
-    print(f"{summary(report)}\n")
+    print(*[summary(report), *report.allowed], sep="\n", end="\n\n")
     images_shown = "".join(f"{name}\n" for name in dict.fromkeys(report.differing["id"]))
     for path, content in zip(_files(given.out), (text, table, images_shown), strict=True):
         print(f"written: {write_whole(path, content.encode(), overwrite=given.overwrite)}")

@@ -24,7 +24,7 @@ import numpy as np
 from duokit.logits.bounded import parsed, read_arrays
 from duokit.logits.cells import guarded, unguarded
 from duokit.logits.files import write_whole
-from duokit.logits.record import Record, make_record
+from duokit.logits.record import AFTER_FILE, Record, make_record
 
 Dtype = Literal["float16", "float32"]
 ARRAYS = ("logits", "labels", "ids")
@@ -167,6 +167,8 @@ def _described(path: Path, text: np.ndarray) -> dict[str, Any]:
 def _record(path: Path, logits: Any, labels: Any, ids: Any, **fields: Any) -> Record:
     """Returns the record, with the file named in any error."""
     own = {"model": path.stem, "dataset": "unknown", "split": "unknown", "versions": {}}
+    if "model" not in fields:
+        fields["config"] = {"model": AFTER_FILE, **fields.get("config", {})}
     try:
         return make_record(logits, labels, ids, **(own | fields))
     except (TypeError, ValueError) as error:

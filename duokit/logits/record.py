@@ -23,6 +23,7 @@ from duokit.logits.validation import (
 )
 
 Kind = Literal["logits", "log_probs"]
+AFTER_FILE = "named after its file"  # config["model"] of a record whose file names no model
 PACKAGES = ("duokit", "numpy", "torch", "torchvision", "timm", "scikit-learn", "safetensors")
 
 
@@ -241,9 +242,10 @@ def same_images(*records: Record) -> None:
             raise ValueError(f"{who}, hold other images: {_first_difference(first.ids, other.ids)}")
         if other.k != first.k:
             raise ValueError(f"{who}, have {other.k} and {first.k} classes")
-        names, others = first.class_names, other.class_names
+        names, others = real_names(first), real_names(other)
         if names and others and names != others:
-            raise ValueError(f"{who}, have other class names: {_first_difference(names, others)}")
+            where = _first_difference(names, others, "agreement.in_class_order")
+            raise ValueError(f"{who}, have other class names: {where}")
         if not np.array_equal(other.labels, first.labels):
             row = int(np.argmax(other.labels != first.labels))
             raise ValueError(
@@ -252,14 +254,33 @@ def same_images(*records: Record) -> None:
             )
 
 
-def _first_difference(first: Sequence[str], other: Sequence[str]) -> str:
+def real_names(record: Record) -> tuple[str, ...] | None:
+    """Returns the names of the classes; None where they are not known, or only count the columns.
+
+    Args:
+        record: any; names such as "class_0", "class_1", ... in this order say no more than none.
+    """
+    names = record.class_names
+    if names is None or names[0][-1:] not in ("0", "1"):
+        return names
+    stem, start = names[0].rstrip("0123456789"), int(names[0][-1])
+    counted = all(
+        name.startswith(stem) and name[len(stem) :].isdecimal() and int(name[len(stem) :]) == place
+        for place, name in enumerate(names, start)
+    )
+    return None if counted else names
+
+
+def _first_difference(
+    first: Sequence[str], other: Sequence[str], remedy: str = "record.rows(ids)"
+) -> str:
     """Returns where two lists of names part, with both names and what to do about it."""
     place = next(p for p, (a, b) in enumerate(zip_longest(first, other)) if a != b)
     there = repr(other[place]) if place < len(other) else "nothing more"
     here = repr(first[place]) if place < len(first) else "nothing more"
     common = len(set(first) & set(other))
     hint = (
-        "the same ones in another order; record.rows(ids) puts a record in order"
+        f"the same ones in another order; {remedy} puts a record in order"
         if common == len(first) == len(other)
         else f"{common} in common of {len(first)} and {len(other)}"
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from duokit.logits.agreement import shared_images
 from duokit.logits.record import Record
 from duokit.logits.store import listing, load
 from duokit.published.tables import BENCHMARKS, duos
@@ -116,10 +117,8 @@ def split_faults(benchmark: str, val: Sequence[Record], test: Sequence[Record]) 
                     f"{what} of {record.model}: checksum of the split "
                     f"{record.split_checksum[:12]}, the authors' {known[:12]}"
                 )
-    both = set(val[0].ids) & set(test[0].ids) if val[0].dataset == test[0].dataset else set()
-    if both:
-        faults.append(f"{len(both):,} images are in val and in test, such as {min(both)!r}")
-    return faults
+    shared = shared_images(val, test) if val[0].dataset == test[0].dataset else ""
+    return [*faults, shared] if shared else faults
 
 
 def _checksums() -> Mapping[str, str]:

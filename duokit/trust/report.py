@@ -19,7 +19,8 @@ import pandas as pd
 
 from duokit.fusion.combine import combine
 from duokit.fusion.weights import fit_weights
-from duokit.logits.record import Record, same_images
+from duokit.logits.agreement import matched
+from duokit.logits.record import Record
 from duokit.metrics.chance import corrected
 from duokit.metrics.scores import score
 from duokit.trust.agreement import agreement
@@ -68,6 +69,7 @@ class TrustReport:
         alignment: from `aligned`; empty without maps.
         alignment_gain: from `aligned`; empty without maps or duo.
         settings: the options of `trust_report`.
+        allowed: what did not fit among the records, if `allow_mismatch` let it pass.
     """
 
     models: dict[str, Record]
@@ -87,6 +89,7 @@ class TrustReport:
     alignment: pd.DataFrame
     alignment_gain: pd.DataFrame
     settings: dict[str, float]
+    allowed: tuple[str, ...] = ()
 
     @property
     def large(self) -> str:
@@ -120,6 +123,7 @@ def trust_report(
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    allow_mismatch: bool = False,
 ) -> TrustReport:
     """Return how far each other model, and the duo, may be trusted as the large model is.
 
@@ -136,14 +140,18 @@ def trust_report(
         resamples: Of the bootstrap, 2 or more.
         seed: Of the bootstrap and of the swaps in the tests.
         level: Of the intervals, in (0, 1).
+        allow_mismatch: Whether records that do not belong together are only warned of.
 
     Raises:
-        ValueError: Fewer than two models, other names, models or images in the one than in the
-            other, an image in both parts, options out of range; as `maps_by_model`.
+        ValueError: Fewer than two models, other names, models, classes or data in the one than in
+            the other or an image in both parts, unless allowed; options out of range; as
+            `maps_by_model`.
 
     Source: Rai et al., arXiv 2508.13533, for the two sides of trust; each measure names its own.
     """
     _check(val, test, shown, duo)
+    pair = matched([*val.values()], [*test.values()], allow_mismatch)
+    val, test = (dict(zip(val, records, strict=True)) for records in pair[:2])
     duet, models, fitted_on = None, dict(test), dict(val)
     if duo:
         duet = _duet(val)
@@ -186,6 +194,7 @@ def trust_report(
         alignment=table,
         alignment_gain=gain,
         settings={"target": target, "k": k, "shown": shown, **draws},
+        allowed=pair[2],
     )
 
 
@@ -201,19 +210,6 @@ def _check(val: Mapping[str, Record], test: Mapping[str, Record], shown: int, du
         )
     if shown < 1:
         raise ValueError(f"shown must be 1 or more, not {shown}")
-    for records in (val, test):
-        same_images(*records.values())
-    for name, record in test.items():
-        other = val[name]
-        if (record.model, record.resolution, record.k) != (other.model, other.resolution, other.k):
-            raise ValueError(f"{name} is {other.title} on val, but {record.title} on test")
-    one, two = (next(iter(records.values())) for records in (val, test))
-    both = set(one.ids) & set(two.ids)
-    if both:
-        raise ValueError(
-            f"{len(both)} images, such as {min(both)!r}, are in {one.title} and in {two.title}: "
-            "temperatures fitted on the reported images would flatter; report on another part"
-        )
 
 
 def _duet(val: Mapping[str, Record]) -> Duet:

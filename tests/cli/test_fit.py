@@ -101,14 +101,14 @@ def test_fit_refusals(records, duokit, tmp_path):
     np.save(tmp_path / "x.npy", np.full((4, 2), 0.5))
     assert "x.npy holds no labels" in error(val, tmp_path / "x.npy")
     np.save(tmp_path / "y.npy", np.zeros(4, int))
-    assert "probabilities" in error(val, tmp_path / "x.npy", "--labels", tmp_path / "y.npy")
+    assert "probabilities" in error(tmp_path / "x.npy", val, "--labels", tmp_path / "y.npy")
     (tmp_path / "y.npy").write_bytes(b"hello")
     assert "y.npy cannot be read as .npy" in error(
-        val, tmp_path / "x.npy", "--labels", tmp_path / "y.npy"
+        tmp_path / "x.npy", val, "--labels", tmp_path / "y.npy"
     )
     np.save(tmp_path / "y.npy", np.array([{}] * 4), allow_pickle=True)
     assert "y.npy cannot be read as .npy" in error(
-        val, tmp_path / "x.npy", "--labels", tmp_path / "y.npy"
+        tmp_path / "x.npy", val, "--labels", tmp_path / "y.npy"
     )
     with pytest.raises(SystemExit):
         error(val)

@@ -337,7 +337,7 @@ def test_records_that_do_not_belong_together_are_refused(val, test):
     refused("expected the same names", val, dict(reversed(test.items())))
     refused(r"images, such as 'val/0\.png', are in", val, val)
     swapped = {"big": test["little"], "little": test["big"], NAMES[2]: test[NAMES[2]]}
-    refused(r"big is net0@32 \(toys val\) on val, but net1@33", val, swapped)
+    refused(r"fitted for net0@32 \(toys val\), not for net1@33", val, swapped)
     named = [{"duo" if n == "little" else n: r for n, r in each.items()} for each in (val, test)]
     refused("a model is called 'duo'", *named)
     refused("shown must be 1 or more", val, test, shown=0)

@@ -88,6 +88,7 @@ $parts
 </html>
 """)
 
+FITTED = "weights, temperatures and the duo were fitted on other images (val) than those reported"
 PARTS: dict[str, Callable[[TrustReport], str]] = {
     "Accuracy": accuracy_part,
     "The same answers?": agreement_part,
@@ -157,7 +158,7 @@ def _made(report: TrustReport) -> str:
         f"{settings['resamples']:g} resamples of the images, seed {settings['seed']:g}; intervals "
         f"hold the true value in about {level:g} % of cases, and cover the draw of images, not "
         "that of training",
-        "weights, temperatures and the duo were fitted on other images (val) than those reported",
+        *(report.allowed or [FITTED]),
     ]
     found = report.models[report.large].versions
     lines += (
