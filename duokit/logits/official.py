@@ -27,9 +27,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from duokit.logits.probabilities import Probabilities, probabilities_in
 from duokit.logits.record import Record, make_record
 from duokit.logits.rounding import rounded
-from duokit.logits.validation import are_probabilities
 
 PARTS = {"val": "val", "test": "test", "ood_test": "shifted"}
 ROOT, RAW, LABELS = "y-prediction", "raw", "point_prediction.csv"
@@ -110,8 +110,9 @@ def read_official(
     """Returns the record in a file of the released code; ids are positions, "row-00000" on.
 
     The file is read a thousand lines at a time: in memory is what the record keeps, and little
-    more. Rows that are probabilities become their natural logarithms, normalised, with 0 taken for
-    1.2e-38; the kind of the record is then "log_probs".
+    more. Rows that are probabilities, in percent too, become their natural logarithms, normalised,
+    with 0 taken for 1.2e-38, or for half of the last decimal where they were rounded; the kind of
+    the record is then "log_probs".
 
     Args:
         file: what `find_official` returned.
@@ -134,10 +135,13 @@ def read_official(
         "ids": "positions in the file, which holds no names of images",
         "order": f"as in the model's column of {LABELS}" if named is not None else "not checked",
     }
-    if probabilities:
+    if probabilities is not None:
+        percent = " in percent" if probabilities.total == 100 else ""
+        digits = probabilities.decimals
         config["probabilities"] = (
-            "the file holds probabilities (Laplace, IVON); these are their natural logarithms, "
-            f"with 0 taken for {LEAST:.2g}"
+            f"the file holds probabilities{percent} (Laplace, IVON); these are their natural "
+            f"logarithms, with 0 taken for {probabilities.floor or LEAST:.2g}"
+            + ("" if digits is None else f", half of the last of {digits} decimals")
         )
     config |= fields.pop("config", {})
     _warn_of_chance(file, values, labels)
@@ -149,7 +153,7 @@ def read_official(
             model=file.model,
             dataset=file.dataset,
             split=file.part,
-            kind="log_probs" if probabilities else "logits",
+            kind="logits" if probabilities is None else "log_probs",
             versions={},  # of the machine that wrote the file, not of this one
             config=config,
             **fields,
@@ -194,26 +198,28 @@ def _values(
     labels: np.ndarray,
     named: np.ndarray | None,
     dtype: Literal["float16", "float32"],
-) -> tuple[np.ndarray, bool]:
-    """Returns logits or log-probabilities (n, k), and whether the file holds probabilities."""
+) -> tuple[np.ndarray, Probabilities | None]:
+    """Returns logits or log-probabilities (n, k), and what probabilities the file holds."""
     n, k = len(labels), _classes(file.path)
     kept = np.empty((n, k), dtype=dtype)
-    start, wrong, probabilities = 0, 0, False
+    start, wrong, probabilities = 0, 0, None
     for block in _blocks(file.path, k):
         rows = slice(start, start + len(block))
         start += len(block)
         if start > n:
             continue  # only counted, for the error below
         if rows.start == 0:
-            probabilities = are_probabilities(block)
-        elif probabilities and not are_probabilities(block):
+            probabilities = probabilities_in(block)
+        elif probabilities is not None and probabilities_in(block) is None:
             raise ValueError(
                 f"{file.path}: the rows up to {rows.start} are probabilities, later ones are not"
             )
         if named is not None:
             wrong += _disagreeing(file, block, named[rows])
         try:
-            kept[rows] = rounded(_log(block) if probabilities else block, dtype)
+            kept[rows] = rounded(
+                block if probabilities is None else _log(block, probabilities), dtype
+            )
         except ValueError as error:
             raise ValueError(f"{file.path}: {error}") from error
     if start != n:
@@ -286,9 +292,9 @@ def _disagreeing(file: OfficialFile, block: np.ndarray, named: np.ndarray) -> in
     return int((block[np.arange(len(block)), named] < block.max(axis=1)).sum())
 
 
-def _log(probabilities: np.ndarray) -> np.ndarray:
+def _log(values: np.ndarray, kind: Probabilities) -> np.ndarray:
     """Returns natural logarithms whose exponentials sum to 1 in each row, float32."""
-    clipped = np.maximum(probabilities.astype(np.float64), LEAST)
+    clipped = np.maximum(values.astype(np.float64) / kind.total, kind.floor or LEAST)
     logs: np.ndarray = np.log(clipped / clipped.sum(axis=1, keepdims=True))
     return logs.astype(np.float32)
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from duokit.logits.probabilities import ROWS_AT_ONCE, probabilities_in
+
 KINDS = ("logits", "log_probs")
-PROBABILITY_TOLERANCE = 1e-3  # how near to 1 the sum of a row counts as "sums to 1"
 # Rounding a log-probability to float16 moves it by up to 2^-11 of its size; summed over the classes
 # that moves the total by entropy * 2^-11, below 0.005 for up to 10,000 classes.
 LOG_PROB_TOLERANCE = {"float32": 1e-3, "float16": 1e-2}
-ROWS_AT_ONCE = 4096  # rows turned to float64 together, so that a check needs little extra memory
 
 
 def valid_logits(logits: Any) -> np.ndarray:
@@ -76,11 +76,13 @@ def valid_labels(labels: Any, rows: int, classes: int) -> np.ndarray:
         raise ValueError(f"labels have shape {labels.shape}; the logits have {rows} rows")
     wrong = (labels < -1) | (labels >= classes)
     if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(
-            f"label {labels[row]} in row {row} is outside 0..{classes - 1} "
-            "(-1 is allowed and means: this image belongs to no class)"
+        row, named = int(np.argmax(wrong)), labels[labels != -1]
+        first = (
+            "the labels seem to start at 1: subtract 1"
+            if (named.min(), named.max()) == (1, classes)
+            else "-1 is allowed and means: this image belongs to no class"
         )
+        raise ValueError(f"label {labels[row]} in row {row} is outside 0..{classes - 1} ({first})")
     return np.ascontiguousarray(labels, dtype=np.int64)
 
 
@@ -127,8 +129,8 @@ def valid_ids(ids: Iterable[str], rows: int) -> tuple[str, ...]:
 def valid_kind(kind: str, logits: np.ndarray) -> str:
     """Returns the kind after looking whether the rows are what it says.
 
-    "logits" are scores before softmax; rows that are probabilities (none negative, every sum
-    within 0.001 of 1) are refused, because softmax of a probability is a different prediction.
+    "logits" are scores before softmax; rows that are probabilities, exact, rounded or in percent,
+    are refused, because softmax of a probability is a different prediction.
     "log_probs" are natural logarithms of probabilities: log-sum-exp of every row is near 0.
 
     Args:
@@ -142,11 +144,9 @@ def valid_kind(kind: str, logits: np.ndarray) -> str:
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
     if kind == "logits":
-        if are_probabilities(logits):
-            raise ValueError(
-                "these rows are probabilities (none negative, each sums to 1), not logits; "
-                'pass their natural logarithm with kind="log_probs", or the scores before softmax'
-            )
+        found = probabilities_in(logits)
+        if found is not None:
+            raise ValueError(found.remedy)
         return kind
     tolerance = LOG_PROB_TOLERANCE[logits.dtype.name]
     for start in range(0, len(logits), ROWS_AT_ONCE):
@@ -161,18 +161,6 @@ def valid_kind(kind: str, logits: np.ndarray) -> str:
                 'kind="logits"'
             )
     return kind
-
-
-def are_probabilities(logits: np.ndarray) -> bool:
-    """Returns whether every row is non-negative and sums to 1; stops at the first that is not."""
-    for start in range(0, len(logits), ROWS_AT_ONCE):
-        block = logits[start : start + ROWS_AT_ONCE]
-        if (block < 0).any():
-            return False
-        sums = block.sum(axis=1, dtype=np.float64)
-        if (np.abs(sums - 1) > PROBABILITY_TOLERANCE).any():
-            return False
-    return True
 
 
 def valid_class_names(names: Sequence[str] | None, classes: int) -> tuple[str, ...] | None:
