@@ -82,7 +82,9 @@ def refit_under_shift(
     return pd.Series(row, dtype=float)
 
 
-def calibration_orders(val: Sequence[Record], test: Sequence[Record]) -> dict[str, Scores]:
+def calibration_orders(
+    val: Sequence[Record], test: Sequence[Record], *, allow_mismatch: bool = False
+) -> dict[str, Scores]:
     """Return the scores of each way to calibrate two models and their sum, fitted on val.
 
     Calibrating each model and then fitting both weights jointly is not among them: the joint fit
@@ -91,6 +93,7 @@ def calibration_orders(val: Sequence[Record], test: Sequence[Record]) -> dict[st
     Args:
         val: Validation records, the large model's first.
         test: Records of the same models on the images that judge.
+        allow_mismatch: As `Duo.answers`.
 
     Returns:
         "large" (at its own temperature), then one a way of ORDERS. "calibrate each, average" is
@@ -100,7 +103,7 @@ def calibration_orders(val: Sequence[Record], test: Sequence[Record]) -> dict[st
         ValueError: As `fit_duo`.
     """
     duo = fit_duo(val)
-    found = {"large": duo.answers(test)["large"]}
+    found = {"large": duo.answers(test, allow_mismatch=allow_mismatch)["large"]}
     labels = test[0].labels
     fused = {"joint fit": duo.logits(test)}
     for name, mode in (("calibrate each, average", "unweighted"), ("average", "raw_mean")):
