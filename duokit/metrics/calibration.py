@@ -46,9 +46,10 @@ class ReliabilityCurve:
 def ece(confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS) -> float:
     """Return the expected calibration error: the mean |confidence - accuracy| of a bin.
 
-    Convention: bins of equal width, (lo, hi], the first with 0, as the paper, its code and netcal.
-    torchmetrics and torch-uncertainty take [lo, hi) with 1.0 in an extra bin: the same unless a
-    confidence lies on an edge. Calibrated models score above 0, by about sqrt(bins / n) or less.
+    Convention: bins of equal width, (lo, hi], the first with 0, as the paper and its code. Others
+    take [lo, hi): torchmetrics and torch-uncertainty with 1.0 in an extra bin, netcal 1.4.0 with
+    1.0 in the last (findings/netcal_bin_edges.sh). All are the same unless a confidence lies on an
+    edge. Calibrated models score above 0, by about sqrt(bins / n) or less.
 
     Args:
         confidence: (n,) probabilities in [0, 1].
@@ -70,7 +71,7 @@ def mce(confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS) -> float
     """Return the maximum calibration error: the largest |confidence - accuracy| of a bin.
 
     Convention: bins as in `ece`, empty ones left out, however few images the others hold: one lone
-    image can decide it. fortuna multiplies each gap by its bin's count.
+    image can decide it.
 
     Args:
         confidence: (n,) probabilities in [0, 1].

@@ -30,8 +30,8 @@ def macro_f1(predictions: ArrayLike, labels: ArrayLike) -> float:
     """Return the mean over classes of F1 = 2 TP / (images of the class + predictions of the class).
 
     Convention: the mean runs over the classes found among labels or predictions, as scikit-learn's
-    f1_score(average="macro") and the released duo code. Averaging over all k classes (torchmetrics
-    with macro and absent classes as 0) gives another number when a class never occurs.
+    f1_score(average="macro"), torchmetrics' average="macro" and the released duo code. The mean of
+    torchmetrics' average="none" runs over all k, absent ones as 0: another number.
 
     Args:
         predictions: (n,) integers >= 0.
@@ -61,8 +61,8 @@ def nll(logits: Array, labels: Array) -> float:
     """Return the mean negative log-likelihood of the labels, in nats.
 
     Convention: log-sum-exp(z) - z_label, from logits, never clipped. scikit-learn's log_loss clips
-    probabilities at the float's epsilon (1.2e-7 in float32: no image costs more than 15.9 nats);
-    the released duo code inherits that.
+    probabilities at the float's epsilon (1.2e-7 in float32: no image costs more than 15.9 nats)
+    and leaves the clipped rows as they are; the released duo code inherits that.
 
     Args:
         logits: (n, k) finite.

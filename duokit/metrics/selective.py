@@ -58,8 +58,8 @@ def risk_coverage_curve(uncertainty: ArrayLike, correct: ArrayLike) -> RiskCover
     """Return risk and threshold at every coverage that accepting by uncertainty can reach.
 
     Convention: no point stands inside a group of equal uncertainties, since no threshold splits it,
-    and none at coverage 0, where risk has no value. fd-shifts does the same and adds a point at
-    coverage 0; torch-uncertainty and the released duo code give one point per image in sort order.
+    and none at coverage 0, where risk has no value. torch-uncertainty and the released duo code
+    give one point per image in sort order.
 
     Args:
         uncertainty: (n,) real numbers, lower = surer, infinity allowed.
@@ -78,10 +78,9 @@ def aurc(
     """Return the area under the risk-coverage curve: mean risk over the prefixes 1 ... n.
 
     Convention: ties are averaged over all their orders (exact, in closed form). Others: the
-    released duo code and SURE take the same mean in one arbitrary or file order; torch-uncertainty
-    the trapezoid from 1/n to 1 divided by 1 - 1/n; fd-shifts the trapezoid with the first risk
-    repeated at coverage 0, tied groups as one point, times 1000. Without ties the differences
-    shrink with n; with ties the order-dependent ones can differ by any amount.
+    released duo code takes the same mean in one arbitrary order; torch-uncertainty the trapezoid
+    from 1/n to 1 divided by 1 - 1/n, ties in sort order. Without ties the differences shrink with
+    n; with ties the order-dependent ones can differ by any amount.
 
     Args:
         uncertainty: (n,) real numbers, lower = surer, infinity allowed.
@@ -107,9 +106,9 @@ def e_aurc(
 ) -> float:
     """Return the excess AURC: AURC minus that of the perfect order, in which all errors come last.
 
-    Convention: the perfect order of these n images, exactly. Others: fd-shifts, SURE and the paper
-    that named it subtract r + (1 - r) ln(1 - r), its limit for large n at error rate r.
-    The released duo code subtracts the exact one, as here.
+    Convention: the perfect order of these n images, exactly. The paper that named it
+    subtracts r + (1 - r) ln(1 - r), its limit for large n at error rate r. The released duo code
+    subtracts the exact one, as here.
 
     Args:
         uncertainty: (n,) real numbers, lower = surer, infinity allowed.
@@ -136,8 +135,8 @@ def augrc(uncertainty: ArrayLike, correct: ArrayLike) -> float:
     mean risk of an undetected error. With accuracy a it equals
     (1 - AUROC) a (1 - a) + (1 - a)^2 / 2: accuracy and ranking, and nothing else.
 
-    Convention: the trapezoid with (0, 0), ties joined by a straight line, as in fd-shifts (which
-    multiplies by 1000). Others: the mean over prefixes is (1 - a) / (2 n) larger;
+    Convention: the trapezoid with (0, 0), ties joined by a straight line, as its authors define
+    it. Others: the mean over prefixes is (1 - a) / (2 n) larger;
     torch-uncertainty takes the trapezoid from 1/n to 1 divided by 1 - 1/n.
 
     Args:

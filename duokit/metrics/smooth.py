@@ -21,9 +21,8 @@ def ece_smooth(confidence: ArrayLike, correct: ArrayLike) -> float:
     """Return the smooth calibration error smECE: the width at which width and error are equal.
 
     Convention: gaps are spread from the middles of 1,000 cells; the equation is solved to 1e-10.
-    relplot, by the authors of the measure, halves an interval ten times (so to .001), on a mesh
-    that grows with 1 / s, and divides by a density sum. torch-uncertainty does the same but spreads
-    in log-odds unless told kernel_type="reflected".
+    torch-uncertainty with kernel_type="reflected" is within .002; by default it spreads in
+    log-odds, which is another number.
 
     Args:
         confidence: (n,) probabilities in [0, 1].
