@@ -48,8 +48,8 @@ def ece(confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS) -> float
 
     Convention: bins of equal width, (lo, hi], the first with 0, as the paper and its code. Others
     take [lo, hi): torchmetrics and torch-uncertainty with 1.0 in an extra bin, netcal 1.4.0 with
-    1.0 in the last (findings/netcal_bin_edges.sh). All are the same unless a confidence lies on an
-    edge. Calibrated models score above 0, by about sqrt(bins / n) or less.
+    1.0 in the last. All are the same unless a confidence lies on an edge. Calibrated models score
+    above 0, by about sqrt(bins / n) or less.
 
     Args:
         confidence: (n,) probabilities in [0, 1].
