@@ -75,3 +75,10 @@ def test_chapters_run_on_a_strangers_records(name, odd, tmp_path):
     sentences = [text for text in shown if "\n" not in text]
     assert not [text for text in sentences if re.search(r"\b(nan|None|inf)\b", text)]
     assert len(sentences) > 2
+
+
+def test_other_pictures_are_compared_only_when_asked(tmp_path):
+    values = given("imagenet", "three images", tmp_path) | {"any_pictures": False}
+    (told,) = [text for text in run_chapter("imagenet", values) if "are not compared" in text]
+    assert "3 images of 5 classes, the authors' 2,500 of 1,000" in told
+    assert "`any_pictures = True` compares them" in told

@@ -21,7 +21,7 @@ from duokit.reproduction.overview import (
     where_it_harms,
     worst_pairs,
 )
-from duokit.reproduction.pairs import SHORT_NAMES, check_pair, find_pair, split_faults
+from duokit.reproduction.pairs import SHORT_NAMES, check_pair, find_pair, split_faults, usable_pair
 
 __all__ = [
     "PREDICTORS",
@@ -38,6 +38,7 @@ __all__ = [
     "published_pair",
     "share_of_the_way",
     "split_faults",
+    "usable_pair",
     "where_it_harms",
     "worst_pairs",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import isnan, sqrt
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,7 +12,7 @@ from duokit.checks import Array
 from duokit.evaluation import Duo, fit_duo
 from duokit.fusion.combine import combine
 from duokit.logits.record import Record
-from duokit.metrics.intervals import intervals, resampled
+from duokit.metrics.intervals import interval_ends, intervals, resampled
 from duokit.metrics.paper import paper_row
 from duokit.metrics.scores import Scores, score
 from duokit.metrics.table import METRICS, evaluate
@@ -109,7 +109,8 @@ def beside_published(
         Columns predictor (a key of PREDICTORS), metric ("brier_per_class" among them), yours,
         published, difference (yours - published), tolerance, verdict: "agrees" and "differs" where
         nothing was fitted here; "agrees", "better", "worse" where it was; "within noise",
-        "better", "worse" for another run; "other images". Rows with the authors' temperatures
+        "better", "worse" for another run; "unknown" without a value or a tolerance (too few right
+        or wrong answers); "other images". Rows with the authors' temperatures
         exist for public networks only.
 
     Raises:
@@ -181,7 +182,8 @@ def gains_beside_published(
 
     Returns:
         Index metric; columns yours, low, high (95 %), published, verdict: "agrees" if the
-        published gain lies within, else "smaller" or "larger" (yours); "other images".
+        published gain lies within, else "smaller" or "larger" (yours); "unknown" where nothing
+        is left to gain; "other images".
 
     Raises:
         ValueError: As `beside_published`.
@@ -199,12 +201,14 @@ def gains_beside_published(
     with np.errstate(divide="ignore", invalid="ignore"):
         yours = (new - old) / (perfect - old)
         shares = (drawn[0] - drawn[1]) / (perfect - drawn[1])
+    yours[~np.isfinite(yours)] = np.nan
     shares[~np.isfinite(shares)] = np.nan
-    low, high = np.nanquantile(shares, [0.025, 0.975], axis=0)
+    low, high = interval_ends(shares, 0.95)
     published = _of_pair(published_gains(benchmark, soups=True), large, small)
     theirs = published[list(NAMES)].to_numpy(dtype=float)
     words = np.where(yours > theirs, "larger", "smaller").astype(object)
     words[(low <= theirs) & (theirs <= high)] = "agrees"
+    words[np.isnan(yours)] = "unknown"
     found = {"yours": yours, "low": low, "high": high, "published": theirs}
     verdict = "other images" if faults else words
     return pd.DataFrame(found, index=pd.Index(NAMES, name="metric")).assign(verdict=verdict)
@@ -269,6 +273,8 @@ def _half_widths(
 def _verdict(
     metric: str, difference: float, tolerance: float, weights: Source, *, final: bool
 ) -> str:
+    if isnan(difference) or isnan(tolerance):
+        return "unknown"
     if abs(difference) <= tolerance:
         return "agrees" if final else "within noise"
     if final and weights != "fitted":

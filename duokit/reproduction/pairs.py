@@ -87,6 +87,44 @@ def find_pair(
     return found if all(len(records) == 2 for records in found.values()) else None
 
 
+def usable_pair(
+    folder: str | Path,
+    benchmark: str,
+    large: str,
+    small: str,
+    *,
+    seed: int = 0,
+    any_split: bool = False,
+) -> tuple[dict[str, list[Record]] | None, str]:
+    """Return the records of a pair that can be compared, or None, and a sentence that says which.
+
+    Args:
+        folder: As `find_pair`, like all others.
+        benchmark: One of `duokit.published.BENCHMARKS`.
+        large: The authors' name of the large model.
+        small: That of the sidekick.
+        seed: Of fine-tuned networks.
+        any_split: Whether records of other pictures than the authors' can be compared too.
+
+    Raises:
+        ValueError: As `find_pair`.
+    """
+    there = find_pair(folder, benchmark, large, small, seed=seed)
+    if there is None:
+        said = f"**No logits of this pair** below `{folder}`."
+        return None, f"{said} What follows are the authors' results."
+    faults = split_faults(benchmark, there["val"], there["test"])
+    if faults and not any_split:
+        said = (
+            f"**Logits of other pictures** below `{folder}` are not compared: {'; '.join(faults)}."
+        )
+        return None, f"{said} `any_pictures = True` compares them, without a verdict."
+    return (
+        there,
+        f"**Logits of this pair** below `{folder}`. Yours stand beside the authors' below.",
+    )
+
+
 def split_faults(benchmark: str, val: Sequence[Record], test: Sequence[Record]) -> list[str]:
     """Return what tells these records from the authors' pictures; empty if nothing does.
 
