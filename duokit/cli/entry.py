@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 from typing import Any, TextIO, cast
 
-from duokit.cli.shown import OutputClosedError, Shown, drop_output, shown
+from duokit.cli.shown import OutputClosedError, Shown, drop_output, printable
 
 # Modules of duokit.cli.
 COMMANDS = (
@@ -50,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(given: argparse.Namespace, text: str) -> None:
-    print(shown(f"duokit {given.command}".rstrip() + f": {text}"), file=sys.stderr)
+    print(printable(f"duokit {given.command}".rstrip() + f": {text}"), file=sys.stderr)
 
 
 @contextmanager
 def _clean_output() -> Iterator[None]:
-    """Prints names from files so that they do nothing to the terminal (see `shown`)."""
+    """Prints names from files so that they do nothing to the terminal (see `printable`)."""
     out, err = cast(TextIO, Shown(sys.stdout)), cast(TextIO, Shown(sys.stderr, bars=True))
     with redirect_stdout(out), redirect_stderr(err):
         yield
@@ -66,7 +66,7 @@ def _short_warnings(command: str) -> Iterator[None]:
     """Shows warnings as one line on stderr, without the place in our code."""
 
     def show(message: Warning | str, *_place: Any, **_more: Any) -> None:
-        text = shown(" ".join(str(message).split()))
+        text = printable(" ".join(str(message).split()))
         print(f"duokit {command}: warning: {text}", file=sys.stderr)
 
     with warnings.catch_warnings():

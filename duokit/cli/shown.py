@@ -22,13 +22,13 @@ class OutputClosedError(Exception):
     """Nobody reads the output any more (`duokit list | head -1`)."""
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """Returns the text as it may be printed; line breaks and tabs stay."""
     return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class Shown:
-    """A text stream that prints `shown` text.
+    """A text stream that prints `printable` text.
 
     Args:
         stream: where it goes.
@@ -42,10 +42,10 @@ class Shown:
         """Writes the text; raises OutputClosedError where nobody reads it."""
         if self.bars:
             moves = BAR.findall(text)
-            pieces = [shown(piece) for piece in BAR.split(text)]
+            pieces = [printable(piece) for piece in BAR.split(text)]
             text = "".join(a + b for a, b in zip(pieces, [*moves, ""], strict=True))
         else:
-            text = shown(text)
+            text = printable(text)
         try:
             return self.stream.write(text)
         except UnicodeEncodeError:  # a terminal that cannot show it

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from duokit.cli import entry, main
-from duokit.cli.shown import Shown, shown
+from duokit.cli.shown import Shown, printable
 from duokit.cli.tables import csv_text
 from duokit.logits import make_record, save
 from duokit.logits.cells import guarded, unguarded
@@ -22,7 +22,7 @@ NASTY = "\x1b]0;title\x07\x1b[31mred\x9b1m\u202eback\r\x08"
 @pytest.mark.promise("hostile")
 @pytest.mark.parametrize("mark", [*NASTY[:1], "\x07", "\x9b", "\r", "\x08", "\x7f", "\u202e", "\0"])
 def test_what_moves_a_terminal_is_shown_by_its_number(mark):
-    text = shown(f"a{mark}b")
+    text = printable(f"a{mark}b")
     assert mark not in text
     assert text.startswith("a\\")
     assert text.encode("latin-1").decode("unicode_escape") == f"a{mark}b"  # nothing is lost
@@ -31,7 +31,7 @@ def test_what_moves_a_terminal_is_shown_by_its_number(mark):
 @pytest.mark.promise("hostile")
 @pytest.mark.parametrize("text", ["plain", "ä 日本 😀", "two\nlines\tand a tab", "back\\slash", ""])
 def test_everything_else_is_printed_as_it_is(text):
-    assert shown(text) == text
+    assert printable(text) == text
 
 
 @pytest.mark.promise("hostile")
