@@ -130,6 +130,28 @@ def test_records_are_kept_and_others_refused(words, tmp_path, capsys):
     assert path.is_file()
 
 
+@pytest.mark.promise("training")
+def test_a_run_that_ends_below_its_probe_says_so(words, tmp_path, capsys, monkeypatch):
+    accuracies = iter([0.9, 0.5, 0.4] * 2)
+
+    def made_up(*_):
+        return {"accuracy": next(accuracies), "macro_f1": 0.5, "nll": 1.0}
+
+    monkeypatch.setattr("duokit.models.tuning.finetune.val_scores", made_up)
+    assert run(*words) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    record = load(tmp_path / "out" / NAME / "val.safetensors")
+    assert record.config["below_start"] == said
+    assert record.config["best_epoch"] == 0
+    assert "below its linear probe: accuracy on val went from 0.9000 to 0.5000 (epoch 1)" in said
+    assert "its linear probe is kept; likely cause: " in said
+    run(*words)  # the records are there, and say it still
+    assert capsys.readouterr().out.splitlines()[-1] == said
+    other = ["--out", tmp_path / "last", "--runs", tmp_path / "runs2"]
+    run(*words, "--set", "select=last", *other)
+    assert "to 0.4000 (epoch 2); the last epoch" in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_a_second_stage_needs_a_run_of_the_same_kind(words, tmp_path, capsys):
     run(*words)
     first = tmp_path / "runs" / f"shapes-{NAME}"
