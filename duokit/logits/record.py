@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from duokit.conversion import as_array
 from duokit.logits.validation import (
     plain,
     valid_class_names,
@@ -152,7 +153,7 @@ def make_record(
     dtype: Literal["float16", "float32"] | None = None,
     **fields: Any,
 ) -> Record:
-    """Returns a Record from torch tensors, NumPy arrays or lists, with the versions in use.
+    """Returns a Record from torch, NumPy, pandas or lists, with the versions in use.
 
     Values are rounded only if `dtype` says so: without it float64 logits are refused.
 
@@ -172,7 +173,7 @@ def make_record(
     Raises:
         TypeError, ValueError: as Record; also float16 that would overflow.
     """
-    scores = _numpy(logits, bfloat16_to_float32=dtype is not None)
+    scores = as_array(logits, "logits")
     if dtype is not None:
         if dtype not in ("float16", "float32"):
             raise ValueError(f"dtype {dtype!r} is not float16 or float32")
@@ -188,7 +189,7 @@ def make_record(
     fields.setdefault("versions", versions())
     return Record(
         logits=scores,
-        labels=_numpy(labels),
+        labels=as_array(labels, "labels"),
         ids=tuple(names),
         model=model,
         weights=weights,
@@ -197,16 +198,6 @@ def make_record(
         split=split,
         **fields,
     )
-
-
-def _numpy(values: Any, *, bfloat16_to_float32: bool = False) -> np.ndarray:
-    """Returns a NumPy array; torch is recognised by its methods so that it is not imported."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        if bfloat16_to_float32 and str(values.dtype) == "torch.bfloat16":
-            values = values.float()
-        return np.asarray(values.numpy())
-    return np.asarray(values)
 
 
 def versions() -> dict[str, str]:

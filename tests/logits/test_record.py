@@ -1,6 +1,7 @@
 """What a record accepts and refuses, and when two records may be fused."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
@@ -198,3 +199,33 @@ def test_same_images_names_the_first_difference(case):
 def test_same_images_needs_a_record():
     with pytest.raises(ValueError, match="at least one"):
         same_images()
+
+
+@pytest.mark.promise("inputs")
+@pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "uint64", ">i2", "Int64", "Int8"])
+def test_labels_of_any_whole_type(kind):
+    given = pd.Series([0, 1, 2, 3, 0, 1], dtype=kind, index=[5, 5, 4, 3, 2, 1])
+    frame = pd.DataFrame(scores(), columns=[f"logit_{j}" for j in range(4)])
+    made = make_record(frame, given, model="net", dataset="pets", split="val")
+    assert made.labels.tolist() == given.tolist()
+    assert np.array_equal(made.logits, scores())
+    missing = pd.Series([0, None, 2, 3, 0, 1], dtype="Int64")
+    with pytest.raises(ValueError, match=r"labels\[1\] is missing"):
+        make_record(frame, missing, model="net", dataset="pets", split="val")
+    with pytest.raises(ValueError, match="'logit_3' stands at position 0"):
+        make_record(frame[frame.columns[::-1]], given, model="n", dataset="pets", split="val")
+
+
+@pytest.mark.promise("inputs")
+@pytest.mark.parametrize("value", [2**64 - 1, 2**63, 4])
+def test_a_label_that_is_too_large_is_shown_as_it_is(value):
+    labels = np.array([0, 0, value, 0, 0, 0], dtype=np.uint64)
+    with pytest.raises(ValueError, match=f"label {value} in row 2 is outside 0..3"):
+        record(labels=labels)
+
+
+def test_bfloat16_is_kept_as_float32():
+    logits = torch.from_numpy(scores()).to(torch.bfloat16)
+    made = make_record(logits, [0] * 6, model="net", dataset="pets", split="val")
+    assert made.logits.dtype == np.float32
+    assert np.array_equal(made.logits, logits.float().numpy())
