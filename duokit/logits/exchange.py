@@ -5,7 +5,8 @@ objects are refused, never unpickled.
 
 .csv: UTF-8, comma-separated, one header line: `id`, `label`, then one column a class, named
 `logit_0`, `logit_1`, ... or by the class names. One line an image. Labels are whole numbers,
-0 for the first class column, -1 for an image of no class.
+0 for the first class column, -1 for an image of no class, or names of class columns. Numbered
+columns are put in the order of their numbers.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ import numpy as np
 
 from duokit.logits.bounded import parsed, read_arrays
 from duokit.logits.cells import guarded, unguarded
+from duokit.logits.columns import UNNAMED, class_order
 from duokit.logits.files import write_whole
 from duokit.logits.record import AFTER_FILE, Record, make_record
 
 Dtype = Literal["float16", "float32"]
 ARRAYS = ("logits", "labels", "ids")
-UNNAMED = "logit_"  # prefix of the class columns where the classes have no names
 
 
 def read_npz(path: str | Path, *, dtype: Dtype | None = None, **fields: Any) -> Record:
@@ -107,7 +108,11 @@ def read_csv(path: str | Path, *, dtype: Dtype = "float32", **fields: Any) -> Re
     path = Path(path)
     with _readable(path) as file:
         lines = csv.reader(file, strict=True)
-        columns = _columns(next(lines, []), path)
+        header = [name.strip() for name in next(lines, [])]
+        places = _places(header, path)
+        columns = [header[place] for place in places]
+        order, names = class_order([unguarded(name) for name in columns[2:]], str(path))
+        number = {name: place for place, name in enumerate(names or ())}
         ids: list[str] = []
         labels: list[int] = []
         rows: list[np.ndarray] = []
@@ -116,14 +121,14 @@ def read_csv(path: str | Path, *, dtype: Dtype = "float32", **fields: Any) -> Re
                 raise ValueError(
                     f"{path}, line {line}: {len(cells)} cells, the header has {len(columns)}"
                 )
+            cells = [cells[place] for place in places]
             ids.append(unguarded(cells[0]))
-            labels.append(_whole(cells[1], line, path))
-            rows.append(_numbers(cells, columns, line, path))
+            labels.append(_label(cells[1], number, line, path))
+            rows.append(_numbers(cells, columns, line, path)[order])
     if not rows:
         raise ValueError(f"{path} has a header but no images")
-    classes = [unguarded(name) for name in columns[2:]]
-    if classes != [f"{UNNAMED}{index}" for index in range(len(classes))]:
-        fields.setdefault("class_names", tuple(classes))
+    if names is not None:
+        fields.setdefault("class_names", names)
     return _record(path, np.array(rows), np.array(labels), ids, dtype=dtype, **fields)
 
 
@@ -198,8 +203,9 @@ def _readable(path: Path) -> Iterator[TextIO]:
             ) from error
 
 
-def _columns(header: list[str], path: Path) -> list[str]:
-    if header[:2] != ["id", "label"] or len(header) < 4:
+def _places(header: list[str], path: Path) -> list[int]:
+    """Returns where the columns stand: id, label, then the classes as in the file."""
+    if not {"id", "label"} <= {*header} or len(header) < 4:
         shown = ",".join(header[:4]) or "nothing"
         hint = "; use commas, not semicolons" if ";" in shown else ""
         raise ValueError(
@@ -209,7 +215,8 @@ def _columns(header: list[str], path: Path) -> list[str]:
     twice = {name for name in header if header.count(name) > 1}
     if twice:
         raise ValueError(f"{path} has the column {min(twice)!r} more than once")
-    return header
+    first = [header.index("id"), header.index("label")]
+    return [*first, *(place for place in range(len(header)) if place not in first)]
 
 
 def _filled(lines: Any) -> Iterator[tuple[int, list[str]]]:
@@ -219,13 +226,16 @@ def _filled(lines: Any) -> Iterator[tuple[int, list[str]]]:
             yield lines.line_num, cells
 
 
-def _whole(cell: str, line: int, path: Path) -> int:
+def _label(cell: str, number: dict[str, int], line: int, path: Path) -> int:
+    """Returns the class of a cell that holds its number, or its name as a column has it."""
     try:
         return int(cell)
     except ValueError:
+        if cell.strip() in number:
+            return number[cell.strip()]
         raise ValueError(
             f"{path}, line {line}, column label: {cell!r} is not a whole number; labels are class "
-            "numbers, 0 for the first class column"
+            "numbers, 0 for the first class column, or the name of a class column"
         ) from None
 
 

@@ -26,6 +26,11 @@ def rounded(logits: np.ndarray, dtype: Literal["float16", "float32"]) -> np.ndar
         raise ValueError(f"logits up to {abs(logits).max():.6g} do not fit in {dtype}: use float32")
     rows, top = np.arange(len(kept)), logits.argmax(axis=1)
     changed = kept.argmax(axis=1) != top
-    step = np.nextafter(kept[rows, top], np.array(np.inf, dtype=kept.dtype))
+    with np.errstate(over="ignore"):
+        step = np.nextafter(kept[rows, top], np.array(np.inf, dtype=kept.dtype))
+    if not np.isfinite(step[changed]).all():
+        raise ValueError(
+            f"logits up to {abs(logits).max():.6g} cannot be told apart in {dtype}: use float32"
+        )
     kept[rows[changed], top[changed]] = step[changed]
     return kept

@@ -123,6 +123,57 @@ def test_csv_refusals(tmp_path, text, message):
         read_csv(path)
 
 
+@pytest.mark.promise("records")
+@pytest.mark.parametrize("stem", ["logit_", "class_", "c", "prob_", ""])
+@pytest.mark.parametrize("start", [0, 1])
+def test_csv_columns_are_put_in_the_order_of_their_numbers(tmp_path, stem, start):
+    values, names = scores(12, 12), [f"{stem}{start + i}" for i in range(12)]
+    order = sorted(range(12), key=names.__getitem__)
+    path = tmp_path / "x.csv"
+    lines = [f"id,{','.join(names[i] for i in order)}, label"]
+    lines += [f"im{r},{','.join(str(values[r, i]) for i in order)},{r}" for r in range(12)]
+    path.write_text("\n".join(lines))
+    with pytest.warns(UserWarning, match=r"stood as .*10, .* put in the order of their numbers"):
+        found = read_csv(path)
+    assert np.array_equal(found.logits, values)
+    assert found.labels.tolist() == list(range(12))
+    assert found.ids[3] == "im3"
+    assert found.class_names == (None if stem == "logit_" else tuple(names))
+
+
+@pytest.mark.promise("records")
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("logit_0,logit_1,pred", "column 'pred' is no class like the others"),
+        ("logit_0,logit_2,logit_3", "numbered 0, 2, 3, not 0 to 2: is one missing"),
+        ("logit_2,logit_3,logit_4", "numbered 2, 3, 4"),
+        ("1,2,0", "numbered, but stand as 1, 2, 0: name them logit_0"),
+        (",a,b", "a column without a name"),
+    ],
+)
+def test_csv_columns_whose_order_is_not_certain_are_refused(tmp_path, header, message):
+    path = tmp_path / "x.csv"
+    path.write_text(f"id,label,{header}\nx,0,1,2,3\n")
+    with pytest.raises(ValueError, match=message):
+        read_csv(path)
+
+
+def test_csv_labels_may_be_names_of_columns(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("label,id,cat,dog,type 7\ndog,a,1,2,3\ntype 7,b,1,2,3\n0,c,1,2,3\n")
+    found = read_csv(path)
+    assert found.labels.tolist() == [1, 2, 0]
+    assert found.class_names == ("cat", "dog", "type 7")
+
+
+def test_labels_that_start_at_one_are_told(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("id,label,a,b\nx,1,1,2\ny,2,3,1\n")
+    with pytest.raises(ValueError, match="the labels seem to start at 1: subtract 1"):
+        read_csv(path)
+
+
 def test_csv_cannot_hold_a_class_called_like_a_column(tmp_path):
     with pytest.raises(ValueError, match="a class is called 'label'"):
         write_csv(record(class_names=("label", "b", "c", "d")), tmp_path / "x.csv")

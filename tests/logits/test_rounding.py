@@ -23,3 +23,18 @@ def test_rounding_keeps_every_prediction_and_moves_a_value_by_a_step_at_most(log
 def test_logits_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"logits up to 100000 do not fit in float16"):
         rounded(np.array([[1e5, 0.0]], dtype=np.float32), "float16")
+
+
+@pytest.mark.parametrize("pair", [(65503.9, 65504), (65504, 65519.9), (65500, 65519)])
+def test_the_edge_of_half_precision(pair):
+    """Two that round to the largest number cannot be told apart: no infinity is made of one."""
+    for row in (pair, pair[::-1]):
+        logits = np.array([[*row, 0]], dtype=np.float32)
+        if row[0] < row[1]:
+            with pytest.raises(ValueError, match="cannot be told apart in float16"):
+                rounded(logits, "float16")
+        else:
+            assert rounded(logits, "float16").argmax() == 0
+    low = np.array([[-65519, -65505, -65504.5]], dtype=np.float32)
+    assert np.isfinite(rounded(low, "float16")).all()
+    assert rounded(low, "float16").argmax() == 2
