@@ -15,7 +15,8 @@ from duokit.cascade.cascaded import FittedOn
 from duokit.cascade.intervals import NAMES, Counted
 from duokit.evaluation import fit_duo
 from duokit.metrics.arrays import Floats
-from duokit.metrics.intervals import interval_ends, intervals, resample_counts
+from duokit.metrics.ends import interval_ends
+from duokit.metrics.intervals import intervals, resample_counts
 from duokit.metrics.table import evaluate
 
 SHOWN = ("accuracy", "nll", "ece", "aurc", "augrc")

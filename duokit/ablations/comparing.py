@@ -9,11 +9,12 @@ import pandas as pd
 from scipy.stats import ttest_rel
 
 from duokit.metrics.chance import CORRECTIONS, mcnemar, spread_test
-from duokit.metrics.intervals import changed
+from duokit.metrics.ends import Measured, changed, same_predictor, why_none
 from duokit.metrics.scores import Scores
 from duokit.metrics.table import evaluate
 
 PER_IMAGE = ("nll", "brier")
+UNTESTED = ("mce", "ece_debiased")  # their bias differs between predictors, and z takes it for more
 
 
 def paired_test(
@@ -25,11 +26,13 @@ def paired_test(
     |---|---|---|
     | accuracy | McNemar | the images that one of the two alone answers right; exact binomial |
     | nll, brier | paired t | the differences image by image |
+    | mce, ece_debiased | none | noise lifts them unequally, which z takes for a difference |
     | any other | bootstrap z | the difference, over the spread of the resampled differences |
 
     The first two are of the images alone. The third takes the difference to be normal; a p-value
     counted from R resamples could not fall below 2 / (R + 1), too much to survive a correction
-    over hundreds of pairs. It is rough for metrics that jump, such as sac98 and mce.
+    over hundreds of pairs. It is rough for metrics that jump, such as sac98, and none is made where
+    there are too few errors for an interval (`duokit.metrics.ends.why_none`).
 
     Args:
         metric: Name from `duokit.metrics.METRICS`.
@@ -38,8 +41,8 @@ def paired_test(
         resampled: (r,) the difference of the metric in each bootstrap resample; nan: undefined.
 
     Returns:
-        p in [0, 1], 1 where nothing differs and nan where the difference is not defined or one
-        image has to say all; name.
+        p in [0, 1], 1 where nothing differs, nan where the difference is not defined, one image has
+        to say all, or there is no test; name.
 
     Source: McNemar 1947; Student 1908; Efron and Tibshirani 1993, section 13.3.
     """
@@ -52,7 +55,10 @@ def paired_test(
         if np.ptp(ours - theirs) == 0:  # no spread: t is 0 / 0 or infinite
             return (1.0 if ours[0] == theirs[0] else 0.0), "paired t"
         return float(ttest_rel(ours, theirs).pvalue), "paired t"
-    difference = evaluate(scores, [metric])[metric] - evaluate(baseline, [metric])[metric]
+    pair = [Measured(each, evaluate(each, [metric])) for each in (scores, baseline)]
+    if not same_predictor(scores, baseline) and (metric in UNTESTED or why_none(metric, *pair)):
+        return np.nan, "none"
+    difference = pair[0].values[metric] - pair[1].values[metric]
     return spread_test(difference, resampled if len(scores) > 1 else resampled[:0]), "bootstrap z"
 
 

@@ -27,12 +27,17 @@ from duokit.fusion.weights import WeightFit, fit_weights
 from duokit.logits.agreement import matched
 from duokit.logits.record import Record
 from duokit.metrics.chance import corrected
-from duokit.metrics.intervals import (
-    MOST_BYTES,
+from duokit.metrics.ends import (
+    BIASED,
+    Measured,
     difference_ends,
+    few_answers,
     interval_ends,
-    resample_counts,
+    same_predictor,
+    why_none,
+    widened_ends,
 )
+from duokit.metrics.intervals import MOST_BYTES, resample_counts
 from duokit.metrics.scores import Scores, score
 from duokit.metrics.smooth import CELLS
 from duokit.metrics.table import METRICS, check_names, evaluate
@@ -253,18 +258,19 @@ class Sweep:
         with np.errstate(divide="ignore", invalid="ignore"):
             gain = difference / (perfect - base)
         gain[~np.isfinite(gain)] = np.nan
-        ends = difference_ends(scores, [big.scores], self.metrics, difference, self.level)
-        gain_ends = interval_ends(gain, self.level)
+        pair = Measured(scores, values), Measured(big.scores, big.values)
+        ends = difference_ends(pair[0], pair[1:], difference, self.level)
         for place, name in enumerate(self.metrics):
             value, baseline = values[name], big.values[name]
             lack = perfect[place] - baseline
+            share = float((value - baseline) / lack) if lack else np.nan
+            gain_low, gain_high = _gain_ends(name, share, gain[:, place], pair, self.level)
             p, kind = paired_test(name, scores, big.scores, difference[:, place])
             yield {
                 "metric": name, "value": value, "baseline": baseline,
                 "sidekick": side.values[name], "difference": value - baseline,
                 "low": float(ends[0][place]), "high": float(ends[1][place]),
-                "gain": float((value - baseline) / lack) if lack else np.nan,
-                "gain_low": float(gain_ends[0][place]), "gain_high": float(gain_ends[1][place]),
+                "gain": share, "gain_low": gain_low, "gain_high": gain_high,
                 "p_value": p, "p_test": kind,
             }  # fmt: skip
 
@@ -334,6 +340,20 @@ def _described(large: Member, small: Member, families: Mapping[str, str] | None)
         "flops_large": large.flops, "flops_small": small.flops,
         "flops_balance": small.flops / large.flops,
     }  # fmt: skip
+
+
+def _gain_ends(
+    name: str, gain: float, drawn: np.ndarray, pair: tuple[Measured, Measured], level: float
+) -> tuple[float, float]:
+    """Return the ends of a gain from its resamples: nan where the metric or the ratio has none."""
+    if not same_predictor(pair[0].scores, pair[1].scores) and (
+        why_none(name, *pair) or few_answers(pair[1].scores.correct)
+    ):
+        return np.nan, np.nan
+    if name in BIASED:
+        return widened_ends(gain, drawn, level)
+    low, high = interval_ends(drawn[:, None], level)
+    return float(low[0]), float(high[0])
 
 
 def _perfect(metric: str) -> float:

@@ -15,7 +15,8 @@ from duokit import published
 from duokit.evaluation import fit_duo
 from duokit.fusion.weights import fit_weights
 from duokit.logits.record import Record, same_images
-from duokit.metrics.intervals import difference_ends, own_ends, resampled
+from duokit.metrics.ends import Measured, difference_ends, own_ends
+from duokit.metrics.intervals import resampled
 from duokit.metrics.scores import Scores, score
 from duokit.metrics.table import METRICS, check_names, evaluate, refuse_repeats
 from duokit.metrics.weighted import Weighted
@@ -189,7 +190,8 @@ def compare_groups(
     _check(groups, against, part, metrics)
     answers = {name: _answers(members, part) for name, members in groups.items()}
     names = list(metrics)
-    values = {name: np.array([*evaluate(s, names).values()]) for name, s in answers.items()}
+    measured = {name: Measured(s, evaluate(s, names)) for name, s in answers.items()}
+    values = {name: np.array([*each.values.values()]) for name, each in measured.items()}
     weighted = [Weighted(scores, names) for scores in answers.values()]
     drawn = dict(
         zip(groups, resampled(weighted, names, resamples=resamples, seed=seed), strict=True)
@@ -198,13 +200,15 @@ def compare_groups(
     for name, members in groups.items():
         table = pd.DataFrame({"value": values[name]}, index=pd.Index(names, name="metric"))
         table.insert(0, "flops", _flops(members))
-        table["low"], table["high"] = own_ends(answers[name], names, drawn[name], 0.95)
+        table["low"], table["high"] = own_ends(measured[name], drawn[name], 0.95)
         rivals = against.get(name, ())
         table["baseline"] = _mean([values[rival] for rival in rivals], len(names))
         table["difference"] = table["value"] - table["baseline"]
-        less = drawn[name] - (np.mean([drawn[r] for r in rivals], 0) if rivals else np.nan)
-        ends = difference_ends(answers[name], [answers[r] for r in rivals], names, less, 0.95)
-        table["difference_low"], table["difference_high"] = ends
+        table["difference_low"] = table["difference_high"] = np.nan
+        if rivals:
+            less = drawn[name] - np.mean([drawn[rival] for rival in rivals], axis=0)
+            ends = difference_ends(measured[name], [measured[r] for r in rivals], less, 0.95)
+            table["difference_low"], table["difference_high"] = ends
         table["says"] = [_says(row, METRICS[str(m)].better) for m, row in table.iterrows()]
         tables[name] = table
     return pd.concat(tables, names=["group"])

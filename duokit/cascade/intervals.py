@@ -22,7 +22,8 @@ from duokit.cascade.deferral import (
 from duokit.checks import row_blocks
 from duokit.metrics.arrays import ArrayLike, Floats, check_confidence
 from duokit.metrics.chance import check_level, paired_interval, share_interval
-from duokit.metrics.intervals import MOST_BYTES, changed, interval_ends, resample_counts
+from duokit.metrics.ends import changed, few_answers, interval_ends
+from duokit.metrics.intervals import MOST_BYTES, resample_counts
 from duokit.metrics.ranked import between, group_ends, places, running
 from duokit.metrics.table import refuse_repeats
 from duokit.threads import in_threads
@@ -83,10 +84,11 @@ def cascade_intervals(
     model. All other numbers have percentile bootstrap intervals: everything is computed anew on
     each resample, the threshold of a budget too. With a baseline, such as the same small model
     before Gatekeeper, both are counted on the same resamples, so the interval of the difference is
-    a paired one. Resamples where a number is not defined are left out. The intervals cover the draw
-    of test images, not the training of models: for that see `cascade_differences`. s_o is a
-    smoothed estimate, and a resample is noisier than the sample, which makes densities differ more:
-    its interval lies a little low.
+    a paired one. Where fewer than ten answers of a small model are wrong, or right, they have none:
+    `duokit.metrics.ends` says why. Resamples where a number is not defined are left out. The
+    intervals cover the draw of test images, not the training of models: for that see
+    `cascade_differences`. s_o is a smoothed estimate, and a resample is noisier than the sample,
+    which makes densities differ more: its interval lies a little low.
 
     Args:
         outcome: Of the cascade.
@@ -266,10 +268,13 @@ class Counted:
 
 def _own_ends(counted: Counted, drawn: Floats, level: float) -> tuple[Floats, Floats]:
     ends = np.stack(interval_ends(drawn, level))
+    few = bool(few_answers(counted.answers["small"]))
     for column, name in enumerate(counted.names):
         if name in counted.answers:
             right = counted.answers[name].sum()
             ends[:, column] = share_interval(right, counted.n, level=level)
+        elif few:
+            ends[:, column] = np.nan
     return ends[0], ends[1]
 
 
@@ -277,11 +282,14 @@ def _difference_ends(
     ours: Counted, theirs: Counted, drawn: Floats, level: float
 ) -> tuple[Floats, Floats]:
     ends = np.stack(interval_ends(drawn, level))
+    few = any(few_answers(each.answers["small"]) for each in (ours, theirs))
     for column, name in enumerate(ours.names):
         if name in ours.answers:
             gained, lost = changed(ours.answers[name], theirs.answers[name])
             if gained or lost:  # else it is one model
                 ends[:, column] = paired_interval(gained, lost, ours.n, level=level)
+        elif few:
+            ends[:, column] = np.nan
     return ends[0], ends[1]
 
 

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
-from ..checks import row_blocks
 from ..threads import in_threads
-from .arrays import Flags, Floats
-from .chance import check_level, paired_interval, share_interval
+from .arrays import Floats
+from .chance import check_level
+from .ends import Measured, difference_ends, own_ends
 from .scores import Scores
 from .smooth import CELLS
 from .table import METRICS, check_names, evaluate
@@ -32,7 +31,8 @@ def intervals(
 
     Accuracy has its Clopper-Pearson interval and a difference of accuracies that of
     `paired_interval`: both need the counts alone, and hold where there are few errors or none. All
-    other metrics have percentile bootstrap intervals.
+    other metrics have percentile bootstrap intervals, where there are errors enough; `why_none`
+    tells which have none and why. `duokit.metrics.ends` says more.
 
     A resample draws n images with replacement; the interval runs between the (1 - level) / 2 and
     (1 + level) / 2 quantiles of the metric over resamples. With a baseline both predictors are
@@ -40,9 +40,9 @@ def intervals(
     the luck of the draw that both share, and is much narrower than two separate intervals suggest.
 
     The intervals cover the draw of test images, not the training of the models. Calibration errors
-    are biased upward by noise, and a resample is noisier than the sample, so their intervals lie
-    too high and may not hold the value; differences suffer less. Resamples where a metric is not
-    defined (auroc with no error in it) are left out.
+    are biased upward by noise, and a resample is noisier than the sample, so their intervals are
+    widened downward, or, of a difference, to the side that the bias came from. Resamples where a
+    metric is not defined (auroc with no error in it) are left out.
 
     Args:
         scores: Of the predictor.
@@ -55,7 +55,7 @@ def intervals(
 
     Returns:
         Index metric; columns value, low, high; with a baseline also baseline, difference
-        (value - baseline), difference_low, difference_high.
+        (value - baseline), difference_low, difference_high. Ends are nan where there is none.
 
     Raises:
         ValueError: An unknown metric, one named twice, or a baseline scored on other labels.
@@ -66,84 +66,16 @@ def intervals(
     _check(scores, baseline, names, resamples, level)
     given = [scores] if baseline is None else [scores, baseline]
     drawn = resampled([Weighted(s, names) for s in given], names, resamples=resamples, seed=seed)
-    values = [pd.Series(evaluate(s, names)) for s in given]
+    measured = [Measured(s, evaluate(s, names)) for s in given]
+    values = [pd.Series(each.values, dtype=float) for each in measured]
     table = pd.DataFrame({"value": values[0]}).rename_axis("metric")
-    table["low"], table["high"] = own_ends(scores, names, drawn[0], level)
+    table["low"], table["high"] = own_ends(measured[0], drawn[0], level)
     if baseline is not None:
         table["baseline"] = values[1]
         table["difference"] = values[0] - values[1]
-        ends = difference_ends(scores, [baseline], names, drawn[0] - drawn[1], level)
+        ends = difference_ends(measured[0], measured[1:], drawn[0] - drawn[1], level)
         table["difference_low"], table["difference_high"] = ends
     return table
-
-
-def own_ends(
-    scores: Scores, names: Sequence[str], drawn: Floats, level: float
-) -> tuple[Floats, Floats]:
-    """Return (m,) low and high ends of each metric of a predictor.
-
-    Args:
-        scores: Of the predictor.
-        names: Of m metrics.
-        drawn: (r, m) each in each resample.
-        level: In (0, 1).
-    """
-    ends = np.stack(interval_ends(drawn, level))
-    for column, name in enumerate(names):
-        if name == "accuracy":
-            right = scores.correct.sum()
-            ends[:, column] = share_interval(right, len(scores), level=level)
-    return ends[0], ends[1]
-
-
-def difference_ends(
-    scores: Scores,
-    rivals: Sequence[Scores],
-    names: Sequence[str],
-    drawn: Floats,
-    level: float,
-) -> tuple[Floats, Floats]:
-    """Return (m,) low and high ends of how far a predictor is from its rival.
-
-    Args:
-        scores: Of the predictor.
-        rivals: Of what it is compared with; of several the mean of their metrics.
-        names: Of m metrics.
-        drawn: (r, m) each difference in each resample.
-        level: In (0, 1).
-    """
-    ends = np.stack(interval_ends(drawn, level))
-    for column, name in enumerate(names):
-        if name == "accuracy" and len(rivals) == 1 and not _one_classifier(scores, rivals[0]):
-            gained, lost = changed(scores.correct, rivals[0].correct)
-            ends[:, column] = paired_interval(gained, lost, len(scores), level=level)
-    return ends[0], ends[1]
-
-
-def changed(right: Flags, baseline: Flags) -> tuple[int, int]:
-    """Return how many images the one alone answers right, and how many the baseline alone."""
-    return int((right & ~baseline).sum()), int((baseline & ~right).sum())
-
-
-def _one_classifier(scores: Scores, baseline: Scores) -> bool:
-    """Return whether both answer alike by construction, so that no image can part them.
-
-    A model and its multiple, as after temperature scaling; or answers taken from the baseline, as
-    in UQ-only mode. Two models that merely agree on these images are not one.
-    """
-    if scores is baseline:
-        return True
-    z, w = scores.logits, baseline.logits
-    if z.ndim < 2 or w.ndim < 2 or not np.array_equal(scores.predictions, baseline.predictions):
-        return False  # a sweep over pairs does not keep the logits
-    if any((each.argmax(1).cpu().numpy() != scores.predictions).any() for each in (z, w)):
-        return True
-    at = int(w.abs().argmax())
-    ratio = z.flatten()[at].double() / w.flatten()[at].double()
-    return all(
-        torch.allclose(z[rows].double(), ratio * w[rows].double(), rtol=1e-4, atol=1e-4)
-        for rows in row_blocks(*z.shape)
-    )
 
 
 def resampled(
@@ -179,16 +111,6 @@ def resample_counts(n: int, resamples: int, *, seed: int, first: int = 0) -> npt
 
     in_threads(draw, resamples)
     return counts
-
-
-def interval_ends(drawn: Floats, level: float) -> tuple[Floats, Floats]:
-    """Return the quantiles over resamples of each metric, undefined values left out."""
-    ends = np.full((2, drawn.shape[1]), np.nan)
-    for column, values in enumerate(drawn.T):
-        known = values[~np.isnan(values)]
-        if len(known):
-            ends[:, column] = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    return ends[0], ends[1]
 
 
 def _check(

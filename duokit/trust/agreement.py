@@ -19,7 +19,8 @@ from duokit.checks import Array, check_labels, check_members, row_blocks
 from duokit.conversion import as_array, kind_of
 from duokit.metrics.arrays import ArrayLike, Floats, Whole
 from duokit.metrics.chance import paired_interval, share_interval
-from duokit.metrics.intervals import interval_ends, resample_counts
+from duokit.metrics.ends import interval_ends
+from duokit.metrics.intervals import resample_counts
 from duokit.metrics.scores import confidences
 from duokit.trust.changes import change_tests
 
@@ -126,6 +127,9 @@ def agreement(
         lost, gained = flags[0][["right_to_wrong", "wrong_to_right"]].sum()
         ends = paired_interval(gained, lost, len(flags[0]), level=level)
         found.loc["accuracy_change", ["low", "high"]] = np.transpose(ends)
+        if gained + lost:
+            ends = share_interval(gained, gained + lost, level=level)
+            found.loc["direction", ["low", "high"]] = np.transpose(ends)
     if baseline is not None:
         found["baseline"] = values[1]
         found["difference"] = values[0] - values[1]

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, rankdata
 
-from duokit.metrics.intervals import interval_ends, resample_counts
+from duokit.metrics.ends import interval_ends
+from duokit.metrics.intervals import resample_counts
 from duokit.trust.maps import AttributionMaps, same_parts
 
 Maps = AttributionMaps | np.ndarray

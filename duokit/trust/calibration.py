@@ -21,7 +21,8 @@ from duokit.metrics.arrays import (
 )
 from duokit.metrics.calibration import ReliabilityCurve, ece_of, mass_bins, mce_of
 from duokit.metrics.chance import share_interval, spread_test
-from duokit.metrics.intervals import interval_ends, resample_counts
+from duokit.metrics.ends import interval_ends, widened_ends
+from duokit.metrics.intervals import resample_counts
 from duokit.metrics.ranked import group_ends
 from duokit.metrics.scores import Scores, score
 
@@ -59,7 +60,7 @@ def calibration_similarity(
     | measure | meaning | test of the difference |
     |---|---|---|
     | ece | mean gap of confidence and accuracy over 10 bins of equal mass | bootstrap z |
-    | mce | the largest gap of these | bootstrap z, rough: the measure jumps |
+    | mce | the largest gap of these | none, and no interval: see `duokit.metrics.ends` |
     | brier | squared distance to the one-hot label, summed over classes | paired t |
     | log_loss | NLL of the label, nats, never clipped | paired t |
 
@@ -182,16 +183,25 @@ def _compared(
     parts = {}
     for name, scores in models.items():
         table = pd.DataFrame({"value": values[name]}, index=list(MEASURES))
-        table["low"], table["high"] = interval_ends(drawn[name], level)
+        table["low"], table["high"] = _ends(values[name], drawn[name], level)
+        table["low"] = np.maximum(table["low"], 0)
         columns = ["difference", "difference_low", "difference_high", "p_value"]
         table[columns] = np.nan
         if name != first:
             difference, spread = values[name] - values[first], drawn[name] - drawn[first]
             p = [_paired_t(getattr(scores, m), getattr(models[first], m)) for m in ("brier", "nll")]
-            p = [*(spread_test(difference[j], spread[:, j]) for j in (0, 1)), *p]
-            table[columns] = np.column_stack([difference, *interval_ends(spread, level), p])
+            p = [spread_test(difference[0], spread[:, 0]), np.nan, *p]
+            table[columns] = np.column_stack([difference, *_ends(difference, spread, level), p])
         parts[name] = table
     return pd.concat(parts, names=["model", "measure"])
+
+
+def _ends(values: Floats, drawn: Floats, level: float) -> tuple[Floats, Floats]:
+    """Return (4,) low and high ends of MEASURES or their differences."""
+    low, high = interval_ends(drawn, level)
+    low[0], high[0] = widened_ends(values[0], drawn[:, 0], level)
+    low[1] = high[1] = np.nan
+    return low, high
 
 
 def _paired_t(ours: Floats, theirs: Floats) -> float:

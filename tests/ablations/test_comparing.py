@@ -53,7 +53,17 @@ def test_other_metrics_by_the_spread_of_the_resamples(both):
     assert p == pytest.approx(2 * stats.norm.sf(abs(difference) / known.std(ddof=1)))
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "nll", "brier", "aurc"])
+@pytest.mark.promise("intervals")
+def test_no_test_is_made_where_none_keeps_its_level(both):
+    one, other = both
+    for metric in ("mce", "ece_debiased"):
+        p, name = paired_test(metric, one, other, np.array([0.1, 0.2, 0.4]))
+        assert (np.isnan(p), name) == (True, "none")
+    few = [score(np.eye(3)[s.predictions[:60] % 3] * 2.0, s.predictions[:60] % 3) for s in both]
+    assert paired_test("aurc", *few, np.array([0.1, 0.2, 0.4]))[1] == "none"  # no error at all
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "nll", "brier", "aurc", "mce", "ece_debiased"])
 def test_a_predictor_does_not_differ_from_itself(both, metric):
     assert paired_test(metric, both[0], both[0], np.zeros(9))[0] == 1.0
 

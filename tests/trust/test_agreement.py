@@ -104,6 +104,7 @@ def test_intervals_are_those_of_slow_resampling(pair):
         flags.append(np.array([same, *flips, ~same, flips[0] | flips[1]]))
     n, shares = len(labels), [0, 1, 2, 6, 7]
     ends[:, 0, shares] = share_interval(flags[0].sum(1), n)
+    ends[:, 0, 8] = share_interval(flags[0][2].sum(), flags[0][4].sum())
     ends[:, 0, 9] = paired_interval(flags[0][2].sum(), flags[0][1].sum(), n)
     more, fewer = ((a & ~b).sum(1) for a, b in (flags, flags[::-1]))
     ends[:, 1, shares] = paired_interval(more, fewer, n)

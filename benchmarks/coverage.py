@@ -1,0 +1,320 @@
+"""How often does each interval hold the truth? Samples from populations whose numbers are known.
+
+Shares are counted exactly, every outcome weighed by its probability. All else is simulated: a
+population of images with logits and labels, its metrics being the truth; samples of n of its
+images, drawn with replacement; of each sample the intervals that the kit prints. Fashion-MNIST is
+the committed records of a duo and its large model, "overconfident" the same with the large model's
+logits times 2.5, "nearly perfect" is made up: three classes, 1 % errors. For p-values the two
+predictors are swapped on every other image, so that there is no difference in the population.
+
+    python benchmarks/coverage.py
+
+Seven minutes on one core. Writes benchmarks/coverage.csv; `--page` prints the table of
+book/metrics_reference.md that is made from it.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binom
+
+from duokit.ablations.comparing import UNTESTED, paired_test
+from duokit.cascade.intervals import Outcome, cascade_intervals
+from duokit.evaluation import fit_duo
+from duokit.fusion.weights import fit_weights
+from duokit.logits.store import load
+from duokit.metrics.chance import paired_interval, share_interval, spread_test
+from duokit.metrics.ends import BIASED
+from duokit.metrics.intervals import intervals, resampled
+from duokit.metrics.scores import score
+from duokit.metrics.table import METRICS, evaluate
+from duokit.metrics.weighted import Weighted
+from duokit.trust.agreement import agreement
+
+HERE = Path(__file__).resolve().parent
+TABLE = HERE / "coverage.csv"
+FOLDER = HERE.parent / "book" / "artifacts" / "fashion_mnist_c-finetuned"
+LEVEL, CLOSE = 0.95, 1e-9
+COLUMNS = ["quantity", "of", "population", "n", "nominal", "observed", "error", "given", "method"]
+SLOW = ("ece_class", "ece_smooth", "macro_f1")
+SIZES = (50, 200, 1000)
+
+
+def exact() -> list[dict]:
+    """Shares and differences of two shares: every outcome, weighed by its probability."""
+    rows = []
+    for n in SIZES:
+        for share in (0.5, 0.9, 0.99, 0.999):
+            right = np.arange(n + 1)
+            chance = binom.pmf(right, n, share)
+            plain = [binom.ppf(end, n, right / n) / n for end in (0.025, 0.975)]
+            ways = {"Clopper-Pearson": share_interval(right, n), "percentiles (not used)": plain}
+            for method, (low, high) in ways.items():
+                held = chance[(low <= share + CLOSE) & (share - CLOSE <= high)].sum()
+                rows.append(_row("accuracy", "value", f"share {share}", n, held, 0, 1, method))
+        more, fewer = (each.ravel() for each in np.indices((n + 1, n + 1), dtype=np.int32))
+        more, fewer = more[more + fewer <= n], fewer[more + fewer <= n]
+        low, high = paired_interval(more, fewer, n)
+        for gained, lost in ((0.01, 0.01), (0.02, 0.0), (0.03, 0.01), (0.1, 0.05), (0.3, 0.0)):
+            chance = binom.pmf(more, n, gained) * binom.pmf(fewer, n - more, lost / (1 - gained))
+            true = gained - lost
+            held = chance[(low <= true + CLOSE) & (true - CLOSE <= high)].sum()
+            name = f"{gained} gained, {lost} lost"
+            rows.append(_row("accuracy", "difference", name, n, held, 0, 1, "Bonett-Price"))
+    return rows
+
+
+def fashion() -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Return logits of the duo and of the large model, labels, and the logits of both members."""
+    names = ("resnet18-28-scratch-0", "lcnet_035-28-scratch-0")
+    val, test = (
+        [load(FOLDER / name / f"{part}.safetensors") for name in names] for part in ("val", "test")
+    )
+    duo = fit_duo(val)
+    members = [record.logits.astype(np.float32) for record in test]
+    large = np.float32(duo.own_weights[0]) * members[0]
+    return np.asarray(duo.logits(test)), large, test[0].labels, members
+
+
+def nearly_perfect(n: int = 40_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(5)
+    logits = random.normal(size=(n, 3))
+    logits[:, 0] += random.normal(9, 3, n)
+    probs = np.exp(logits - logits.max(1, keepdims=True))
+    rising = (probs / probs.sum(1, keepdims=True)).cumsum(1)
+    labels = (random.random((n, 1)) > rising).sum(1).clip(0, 2)
+    return logits, logits + 0.7 * random.normal(size=logits.shape), labels
+
+
+def metrics_rows(name: str, population: tuple, n: int, samples: int, metrics: list[str]) -> list:
+    """Of each metric and difference: how often the interval is given, and holds the truth."""
+    ours, theirs, labels = population
+    truth = pd.DataFrame(
+        {k: evaluate(score(z, labels), metrics) for k, z in (("a", ours), ("b", theirs))}
+    )
+    random, held, known = np.random.default_rng(1), [], []
+    for seed in range(samples):
+        at = random.integers(0, len(labels), n)
+        pair = [score(z[at], labels[at]) for z in (ours, theirs)]
+        table = intervals(*pair, metrics=metrics, resamples=200, seed=seed)
+        ends = table[["low", "high", "difference_low", "difference_high"]].to_numpy()
+        true = np.column_stack([truth["a"], truth["a"] - truth["b"]])
+        held.append((ends[:, ::2] <= true + CLOSE) & (true - CLOSE <= ends[:, 1::2]))
+        known.append(~np.isnan(ends[:, ::2]))
+    rows = []
+    for place, metric in enumerate(metrics):
+        for kind, of in enumerate(("value", "difference")):
+            given = np.array(known)[:, place, kind]
+            share = np.array(held)[given, place, kind].mean() if given.any() else np.nan
+            rows.append(
+                _row(metric, of, name, n, share, given.sum(), given.mean(), _method(metric, of))
+            )
+    return rows
+
+
+def test_rows(population: tuple, n: int, samples: int, metrics: list[str]) -> list:
+    """How often p <= 5 % where there is no difference."""
+    ours, theirs, labels = population
+    swap = (np.arange(len(labels)) % 2).astype(bool)[:, None]
+    ours, theirs = np.where(swap, theirs, ours), np.where(swap, ours, theirs)
+    random, found = np.random.default_rng(2), []
+    for seed in range(samples):
+        at = random.integers(0, len(labels), n)
+        flip = random.random((n, 1)) < 0.5
+        one, other = ours[at], theirs[at]
+        pair = [score(np.where(flip, *z), labels[at]) for z in ((one, other), (other, one))]
+        weighted = [Weighted(s, metrics) for s in pair]
+        drawn = resampled(weighted, metrics, resamples=200, seed=seed)
+        less, values = drawn[0] - drawn[1], [evaluate(s, metrics) for s in pair]
+        p = []
+        for place, metric in enumerate(metrics):
+            if metric in UNTESTED:
+                gap = values[0][metric] - values[1][metric]
+                p.append(spread_test(gap, less[:, place]))
+            else:
+                p.append(paired_test(metric, *pair, less[:, place])[0])
+        found.append(p)
+    rows = []
+    for metric, p in zip(metrics, np.array(found).T, strict=True):
+        known = p[~np.isnan(p)]
+        kind = {"accuracy": "McNemar", "nll": "paired t", "brier": "paired t"}.get(
+            metric, "bootstrap z"
+        )
+        kind += " (not used)" if metric in UNTESTED else ""
+        share = (known <= 0.05).mean() if len(known) else np.nan
+        row = _row(
+            metric,
+            "p-value",
+            "Fashion-MNIST, swapped",
+            n,
+            share,
+            len(known),
+            len(known) / samples,
+            kind,
+        )
+        rows.append(row | {"nominal": 0.05})
+    return rows
+
+
+def cascade_rows(population: tuple, n: int, samples: int) -> list:
+    """Of each number of a cascade: how often its interval holds the truth."""
+    duo, _, labels, (_, small) = population
+    parts = [score(small, labels).uncertainty, small.argmax(1) == labels, duo.argmax(1) == labels]
+    names = ["small", "deferred", "auroc", "area", "s_d", "s_d_oracle"]
+    true = cascade_intervals(Outcome(*parts, (1, 10)), metrics=names, budgets=[4], resamples=1)[
+        "value"
+    ]
+    random, held, known = np.random.default_rng(3), [], []
+    for seed in range(samples):
+        at = random.integers(0, len(labels), n)
+        outcome = Outcome(*(part[at] for part in parts), (1, 10))
+        table = cascade_intervals(outcome, metrics=names, budgets=[4], resamples=200, seed=seed)
+        held.append(((table["low"] <= true + CLOSE) & (true - CLOSE <= table["high"])).to_numpy())
+        known.append(table["low"].notna().to_numpy())
+    rows = []
+    for place, name in enumerate(true.index):
+        given = np.array(known)[:, place]
+        share = np.array(held)[given, place].mean() if given.any() else np.nan
+        method = "Clopper-Pearson" if name in ("small", "deferred") else "percentiles"
+        rows.append(
+            _row(
+                f"cascade: {name}",
+                "value",
+                "Fashion-MNIST",
+                n,
+                share,
+                given.sum(),
+                given.mean(),
+                method,
+            )
+        )
+    return rows
+
+
+def agreement_rows(population: tuple, n: int, samples: int) -> list:
+    """Of each measure of agreement between the large and the small model."""
+    _, _, labels, (large, small) = population
+    true = agreement(large, small, labels, resamples=0).measures["value"]
+    random, held = np.random.default_rng(4), []
+    for seed in range(samples):
+        at = random.integers(0, len(labels), n)
+        table = agreement(large[at], small[at], labels[at], resamples=200, seed=seed).measures
+        held.append(((table["low"] <= true + CLOSE) & (true - CLOSE <= table["high"])).to_numpy())
+    methods = dict.fromkeys(("kl", "jensen_shannon", "probability_loyalty"), "percentiles")
+    methods["accuracy_change"] = "Bonett-Price"
+    return [
+        _row(
+            f"agreement: {name}",
+            "value",
+            "Fashion-MNIST",
+            n,
+            share,
+            samples,
+            1,
+            methods.get(name, "Clopper-Pearson"),
+        )
+        for name, share in zip(true.index, np.mean(held, axis=0), strict=True)
+    ]
+
+
+def weight_rows(population: tuple, n: int, samples: int) -> list:
+    """Of the two weights: 1.96 standard errors to either side."""
+    _, _, labels, members = population
+    true = fit_weights(members, labels).weights
+    random, held = np.random.default_rng(6), []
+    for _ in range(samples):
+        at = random.integers(0, len(labels), n)
+        fit = fit_weights([z[at] for z in members], labels[at])
+        held.append(np.abs(fit.weights - true) <= 1.96 * fit.standard_errors)
+    return [
+        _row(
+            f"weight: {name}",
+            "value",
+            "Fashion-MNIST",
+            n,
+            share,
+            samples,
+            1,
+            "1.96 standard errors",
+        )
+        for name, share in zip(("large", "small"), np.mean(held, axis=0), strict=True)
+    ]
+
+
+def _method(metric: str, of: str) -> str:
+    if metric == "accuracy":
+        return "Clopper-Pearson" if of == "value" else "Bonett-Price"
+    return "none" if metric == "mce" else "widened" if metric in BIASED else "percentiles"
+
+
+def _row(quantity, of, population, n, observed, samples, given, method) -> dict:
+    error = np.sqrt(observed * (1 - observed) / samples) if samples else 0.0
+    numbers = [LEVEL, observed, error, given]
+    return dict(zip(COLUMNS, [quantity, of, population, n, *numbers, method], strict=True))
+
+
+def page(table: pd.DataFrame) -> str:
+    """Return the lines of the table in book/metrics_reference.md: the worst case of each size."""
+    lines = ["| | interval | n = 50 | n = 200 | n = 1,000 |", "|---|---|---|---|---|"]
+    shown = table[table["n"].isin(SIZES)]
+    for (quantity, of, method), rows in shown.groupby(["quantity", "of", "method"], sort=False):
+        cells = []
+        for n in SIZES:
+            some = rows[rows["n"] == n]
+            seen = some[some["given"] >= 0.2]
+            worst = seen["observed"].max() if of == "p-value" else seen["observed"].min()
+            blank = "none" if len(some) else ""
+            cells.append(f"{worst:.3f}" if len(seen) and not np.isnan(worst) else blank)
+        name = f"`{quantity}`" if quantity in METRICS else quantity
+        ending = {"value": "", "difference": ", difference", "p-value": ", p ≤ .05"}[of]
+        lines.append(f"| {name}{ending} | {method} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, default=200, help="of each population and size")
+    parser.add_argument("--out", type=Path, default=TABLE)
+    parser.add_argument(
+        "--page", action="store_true", help="print the table of the book, measure nothing"
+    )
+    args = parser.parse_args()
+    if args.page:
+        print(page(pd.read_csv(TABLE)), end="")
+        return
+    quick = [name for name in METRICS if name not in SLOW]
+    quick = [
+        name
+        for name in quick
+        if not name.startswith("sac") or name in ("sac90", "sac95", "sac98", "sac99")
+    ]
+    whole, rows = fashion(), exact()
+    duo, large, labels, _ = whole
+    populations = {
+        "Fashion-MNIST": (duo, large, labels),
+        "overconfident": (duo, np.float32(2.5) * large, labels),
+        "nearly perfect": nearly_perfect(),
+    }
+    for n in SIZES:
+        for name, population in populations.items():
+            if n > 50 or name == "nearly perfect":
+                rows += metrics_rows(name, population, n, args.samples, quick)
+                pd.DataFrame(rows, columns=COLUMNS).round(4).to_csv(args.out, index=False)
+                print(f"{name}, n = {n}: done", flush=True)
+    rows += metrics_rows(
+        "Fashion-MNIST", populations["Fashion-MNIST"], 200, args.samples // 2, list(SLOW)
+    )
+    for n in SIZES[1:]:
+        rows += test_rows(
+            populations["Fashion-MNIST"], n, args.samples, [m for m in quick if m != "sac90"]
+        )
+        rows += cascade_rows(whole, n, args.samples)
+        rows += weight_rows(whole, n, args.samples // 2)
+    rows += agreement_rows(whole, 200, args.samples // 2)
+    pd.DataFrame(rows, columns=COLUMNS).round(4).to_csv(args.out, index=False)
+
+
+if __name__ == "__main__":
+    main()
