@@ -246,7 +246,8 @@ def weight_rows(population: tuple, n: int, samples: int) -> list:
 def _method(metric: str, of: str) -> str:
     if metric == "accuracy":
         return "Clopper-Pearson" if of == "value" else "Bonett-Price"
-    return "none" if metric == "mce" else "widened" if metric in BIASED else "percentiles"
+    none = metric == "mce" or (metric, of) == ("ece_class", "value")
+    return "none" if none else "widened" if metric in BIASED else "percentiles"
 
 
 def _row(quantity, of, population, n, observed, samples, given, method) -> dict:
