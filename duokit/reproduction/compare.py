@@ -12,7 +12,8 @@ from duokit.checks import Array
 from duokit.evaluation import Duo, fit_duo
 from duokit.fusion.combine import combine
 from duokit.logits.record import Record
-from duokit.metrics.intervals import interval_ends, intervals, resampled
+from duokit.metrics.ends import interval_ends
+from duokit.metrics.intervals import intervals, resampled
 from duokit.metrics.paper import paper_row
 from duokit.metrics.scores import Scores, score
 from duokit.metrics.table import METRICS, evaluate
