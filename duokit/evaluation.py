@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from duokit.checks import Array
-from duokit.fusion.combine import Mode, combine
+from duokit.fusion.combine import Mode, combine, weighted
 from duokit.fusion.sidekick import LEAST_IMAGES, SidekickTest, sidekick_test
-from duokit.fusion.weights import WeightFit, fit_weights
+from duokit.fusion.weights import LEAST, WeightFit, answering_weight, fit_weights
 from duokit.logits.agreement import Finding, check_members, check_parts, in_class_order, settle
 from duokit.logits.record import Record
 from duokit.metrics.intervals import intervals
@@ -66,8 +66,8 @@ class Duo:
 
     @property
     def own_weights(self) -> np.ndarray:
-        """The (m,) weights of each member alone."""
-        return np.array([fit.weights[0] for fit in self.own])
+        """The (m,) weights of each member alone; 1e-6 for one that is worse than guessing."""
+        return np.array([fit.weights[0] or LEAST for fit in self.own])
 
     @property
     def flops_balance(self) -> float | None:
@@ -127,7 +127,7 @@ class Duo:
         own = self.own_weights
         found = {"large_raw": score(members[0], labels)}
         for name, logits, weight in zip(("large", "small"), members, own, strict=False):
-            found[name] = score(np.float32(weight) * logits.astype(np.float32), labels)
+            found[name] = score(weighted([logits], [weight]), labels)
         for mode in modes:
             fused = combine(mode, members, weights=self.weights, own_weights=own)
             name = "duo" if mode == "weighted" else mode
@@ -208,6 +208,8 @@ def fit_duo(val: Sequence[Record], *, allow_mismatch: bool = False) -> Duo:
     allowed = settle(check_members(val, fitted=True), allow_mismatch)
     members, labels = [record.logits for record in val], val[0].labels
     own = tuple(fit_weights([logits], labels) for logits in members)
+    for record, fit in zip(val, own, strict=True):
+        answering_weight(float(fit.weights[0]), record.title)
     test = None
     if len(val) == 2 and len(labels) >= LEAST_IMAGES:
         test = sidekick_test(members[0], members[1], labels, alone=own[0])
@@ -307,16 +309,18 @@ def pooled_answers(
         ValueError: Another number of folds, or as `Duo.answers`.
     """
     pieces: dict[str, list[np.ndarray]] = {"large": [], "small": [], "duo": []}
-    labels = []
+    labels, answered = [], []
     for duo, given in zip(duos, records, strict=True):
         members = duo._check(given, allow_mismatch)
         labels.append(members[0].labels)
         fused = combine("weighted", [r.logits for r in members], weights=duo.weights)
         pieces["duo"].append(np.asarray(fused.logits))
+        answered.append(np.asarray(fused.predictions))
         for name, record, weight in zip(("large", "small"), members, duo.own_weights, strict=False):
-            pieces[name].append(np.float32(weight) * record.logits.astype(np.float32))
+            pieces[name].append(np.asarray(weighted([record.logits], [weight])))
+    said = {"duo": np.concatenate(answered)}
     return {
-        name: score(np.concatenate(logits), np.concatenate(labels))
+        name: score(np.concatenate(logits), np.concatenate(labels), predictions=said.get(name))
         for name, logits in pieces.items()
     }
 

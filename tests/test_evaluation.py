@@ -97,6 +97,38 @@ def test_better_member(val, test_split):
     assert better_member({"large": found["small"], "small": found["large"]}) == "small"
 
 
+@pytest.mark.promise("weights")
+def test_a_member_worse_than_guessing_keeps_its_answers(val, test_split):
+    def wrong(records):
+        return [records[0], dataclasses.replace(records[1], logits=-records[1].logits)]
+
+    with pytest.warns(UserWarning, match="net2@32 is worse than guessing .* order of the labels"):
+        duo = fit_duo(wrong(val))
+    assert duo.own[1].weights[0] == 0
+    assert duo.own_weights[1] == 1e-6
+    expected = (test_split[1].logits.argmin(1) == test_split[1].labels).mean()
+    found = duo.answers(wrong(test_split), modes=MODES)
+    assert found["small"].correct.mean() == expected
+    assert found["small"].nll == pytest.approx(np.log(5), abs=1e-4)
+    assert pooled_answers([duo], [wrong(test_split)])["small"].correct.mean() == expected
+    with pytest.warns(UserWarning, match="net1@32 is worse"):
+        both = fit_duo([dataclasses.replace(r, logits=-r.logits) for r in val])
+    turned = [dataclasses.replace(r, logits=-r.logits) for r in test_split]
+    assert both.weights.tolist() == [0, 0]
+    assert (both.answers(turned)["duo"].predictions == turned[0].logits.argmax(1)).all()
+    pooled = pooled_answers([both], [turned])["duo"]
+    assert (pooled.predictions == turned[0].logits.argmax(1)).all()
+
+
+@pytest.mark.promise("any-records")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_or_two_images_give_a_duo_without_a_test(n):
+    duo = fit_duo(make_records("val", 1, n=n))
+    assert duo.test is None
+    assert np.isfinite(duo.weights).all()
+
+
 def test_refusals(val, test_split):
     with pytest.raises(ValueError, match="at least two records"):
         fit_duo(val[:1])

@@ -22,8 +22,8 @@ from duokit.ablations.members import Given, Member, members
 from duokit.ablations.relation import relation
 from duokit.checks import row_blocks
 from duokit.fusion.combine import weighted
-from duokit.fusion.sidekick import sidekick_test
-from duokit.fusion.weights import WeightFit, fit_weights
+from duokit.fusion.sidekick import LEAST_IMAGES, sidekick_test
+from duokit.fusion.weights import WeightFit, answering_weight, fit_weights
 from duokit.logits.agreement import matched
 from duokit.logits.record import Record
 from duokit.metrics.chance import corrected
@@ -47,7 +47,7 @@ DEFAULT = ("accuracy", "nll", "brier", "ece", "auroc", "aurc", "sac98")
 # What a table without rows has, of the columns that `pairs` returns.
 COLUMNS = [
     *("large", "small", "relation", "flops_large", "flops_small", "flops_balance"),
-    *("weight_large", "weight_small", "error_large", "error_small", "status"),
+    *("weight_large", "weight_small", "error_large", "error_small", "status", "reason"),
     *("score_t", "score_p_value", "metric", "value", "baseline", "sidekick", "difference"),
     *("low", "high", "gain", "gain_low", "gain_high", "p_value", "p_test"),
 ]
@@ -110,10 +110,12 @@ def pairs(
     Returns:
         Columns large, small, relation (one of RELATIONS), flops_large, flops_small, flops_balance,
         weight_large, weight_small, error_large, error_small (standard errors), status (of the
-        fit), score_t, score_p_value (the score test), metric, value (of the duo), baseline,
-        sidekick (alone, at its own temperature), difference (value - baseline), low, high, gain,
-        gain_low, gain_high, p_value, p_test (see `paired_test`), and p_bh, p_holm: corrected
-        over all pairs of the metric (see `corrected`). Sorted by FLOPs of large, then of small.
+        fit; "failed": there is none, and what was to be measured is nan), reason (why it failed),
+        score_t, score_p_value (the score test; nan below three images), metric, value (of the
+        duo), baseline, sidekick (alone, at its own temperature), difference (value - baseline),
+        low, high, gain, gain_low, gain_high, p_value, p_test (see `paired_test`), and p_bh,
+        p_holm: corrected over all pairs of the metric (see `corrected`). Sorted by FLOPs of
+        large, then of small.
 
     Raises:
         FileNotFoundError: No such folder, or no model in it.
@@ -139,11 +141,11 @@ def pairs(
         key = () if kept is None else (big.name, side.name, big.checksum(), side.checksum())
         mine = kept.done.get(key) if kept is not None else None
         if mine is None:
-            mine = sweep.pair(big, side)
+            mine = sweep.pair_or_reason(big, side)
             if kept is not None:
                 kept.add(key, mine)
         rows += [_described(big, side, families) | row for row in mine]
-    return corrected(pd.DataFrame(rows, columns=None if rows else COLUMNS))
+    return corrected(pd.DataFrame(rows, columns=COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -189,11 +191,26 @@ class Sweep:
         self.part, self.metrics, self.allow_mismatch = part, metrics, allow_mismatch
         self.resamples, self.level, self.seed = resamples, level, seed
         self._first: dict[str, Record] = {}
+        self._records: dict[str, tuple[Record, Record]] = {}
         self._members: dict[str, Scored] = {}
         self._allowed: dict[str, tuple[str, ...]] = {}
         self._drawn: dict[str, np.ndarray] = {}
         self._counts: list[np.ndarray] = []
         self._fused = np.empty((0, 0), dtype=np.float32)
+
+    def pair_or_reason(self, large: Member, small: Member) -> list[Row]:
+        """Return `pair`; where it cannot be fitted, one row a metric that says why.
+
+        Raises:
+            ValueError: Records of different images.
+        """
+        for each in (large, small):
+            self._read(each)
+        try:
+            return self.pair(large, small)
+        except (ValueError, np.linalg.LinAlgError) as error:
+            told = {"status": "failed", "reason": str(error)}
+            return [told | {"metric": name} for name in self.metrics]
 
     def pair(self, large: Member, small: Member) -> list[Row]:
         """Return one row a metric: what the sidekick changed for the large model.
@@ -204,7 +221,8 @@ class Sweep:
         big, side = self.member(large), self.member(small)
         labels = self._first["val"].labels
         fit = fit_weights([big.val, side.val], labels)
-        test = sidekick_test(big.val, side.val, labels, alone=big.own)
+        enough = len(labels) >= LEAST_IMAGES
+        test = sidekick_test(big.val, side.val, labels, alone=big.own) if enough else None
         base = self._resampled_member(large.name, big.scores)
         if fit.weights[1] == 0:  # the duo is the large model; its weight differs by rounding alone
             scores, drawn = big.scores, base
@@ -217,7 +235,8 @@ class Sweep:
             "weight_large": float(fit.weights[0]), "weight_small": float(fit.weights[1]),
             "error_large": float(fit.standard_errors[0]),
             "error_small": float(fit.standard_errors[1]),
-            "status": fit.status, "score_t": test.t, "score_p_value": test.p_value,
+            "status": fit.status, "reason": "", "score_t": test.t if test else np.nan,
+            "score_p_value": test.p_value if test else np.nan,
         }  # fmt: skip
         allowed = dict.fromkeys([*self._allowed[large.name], *self._allowed[small.name]])
         told |= {"allowed": "; ".join(allowed)} if allowed else {}
@@ -231,24 +250,26 @@ class Sweep:
                 belong to them or to one another.
         """
         if member.name not in self._members:
-            val, tested = self._matched(member)
+            val, tested = self._read(member)
             own = fit_weights([val.logits], val.labels)
-            weight = np.float32(own.weights[0])
+            weight = np.float32(answering_weight(float(own.weights[0]), member.name))
             scores = self._scores(lambda rows: weight * tested.logits[rows].astype(np.float32))
             self._members[member.name] = Scored(
                 val.logits, tested.logits, own, scores, evaluate(scores, self.metrics)
             )
         return self._members[member.name]
 
-    def _matched(self, member: Member) -> tuple[Record, Record]:
+    def _read(self, member: Member) -> tuple[Record, Record]:
         """Return its records on val and on the part, their classes as the first member's."""
-        parts = []
-        for part in ("val", self.part):
-            record = member.read(part)
-            parts.append([self._first.setdefault(part, record), record])
-        one, two, allowed = matched(*parts, self.allow_mismatch)
-        self._allowed[member.name] = allowed
-        return one[1], two[1]
+        if member.name not in self._records:
+            parts = []
+            for part in ("val", self.part):
+                record = member.read(part)
+                parts.append([self._first.setdefault(part, record), record])
+            one, two, allowed = matched(*parts, self.allow_mismatch)
+            self._allowed[member.name] = allowed
+            self._records[member.name] = one[1], two[1]
+        return self._records[member.name]
 
     def _rows(
         self, scores: Scores, big: Scored, side: Scored, drawn: np.ndarray, base: np.ndarray

@@ -108,9 +108,11 @@ def _told(table: pd.DataFrame, alpha: float, counts: pd.DataFrame) -> str:
     """Returns the table of verdicts, with what its words mean."""
     models = len({*table["large"], *table["small"]})
     every = len(table[["large", "small"]].drop_duplicates())
+    failed = table.loc[table["status"] == "failed", ["large", "small"]].drop_duplicates()
+    left = f"\npairs that could not be fitted: {len(failed)}; the column reason says why"
     shown = counts.to_string(float_format="{:.4f}".format, na_rep="-")
     return (
         f"models: {models}, pairs: {every}. gain: mean share of the way from the large model to "
         f"perfect. better, worse: p <= {alpha:g}\nafter Benjamini and Hochberg; open: neither; "
-        f"sure: better or worse after Holm as well\n\n{shown}"
+        f"sure: better or worse after Holm as well\n\n{shown}{left if len(failed) else ''}"
     )

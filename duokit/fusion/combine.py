@@ -56,6 +56,9 @@ def combine(
     Returns:
         Tensors if the first member is one, else NumPy arrays; float64 if a member is, else float32.
 
+    Where all weights are 0, because every member is worse than guessing, all classes tie; the
+    class answered is then the first member's.
+
     Raises:
         ValueError: Unknown mode, weights that are missing, of another number than the members,
             or not finite; and as `duokit.checks.check_members`.
@@ -69,7 +72,9 @@ def combine(
         raise ValueError(f'mode "{mode}" needs {name}=, fitted with fit_weights on the val split')
     else:
         logits = _FUSE[mode](members, values)
-    answering = _like(members[0], check_logits(members[0])) if mode == "uq_only" else logits
+    silent = mode != "raw_mean" and not np.any(np.asarray(values))
+    first = mode == "uq_only" or silent
+    answering = _like(members[0], check_logits(members[0])) if first else logits
     return Fused(logits, answering.argmax(1))
 
 

@@ -10,6 +10,7 @@ The paper (arXiv 2505.18636) writes T for these weights; its released code write
 (large / T_large + small / T_small) / 2, so that weight = 1 / (2 T). Here it is always the weight.
 """
 
+import inspect
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from duokit.fusion.newton import (
 WARM_ROWS = 2048  # rows of the sample from which the fit of a larger set starts
 ROUGH = 1e-5  # nats: from there one more step, then float64; float32 tells 1e-6 apart
 ROUGH_PASSES = 8
+LEAST = 1e-6  # at this weight a model that is worse than guessing keeps its answers
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def fit_weights(
             lambda w: look(stack, target, w, torch.float64), end, lower, width=wide, images=rows
         )
     if end.status != "optimal":
-        warnings.warn(_ADVICE[end.status].format(passes=max_passes), stacklevel=2)
+        warnings.warn(_ADVICE[end.status].format(passes=max_passes), stacklevel=_outside())
     weights, at = end.path[-1], end.at
     if not nonnegative:
         _warn_of_turned_masks(weights, depths)
@@ -174,6 +176,35 @@ def fit_weights(
     )
 
 
+def answering_weight(weight: float, name: str) -> float:
+    """Return the weight at which a model answers alone: its own, or 1e-6 with a warning for 0.
+
+    A model that is worse than guessing has the best weight 0. Then all classes tie, and the first
+    class would be its answer to every image.
+
+    Args:
+        weight: Its weight alone, from `fit_weights([logits], labels)`.
+        name: What to call the model in the warning.
+    """
+    if weight != 0:
+        return weight
+    warnings.warn(
+        f"{name} is worse than guessing on the images of the fit, so its best weight alone is 0. "
+        f"Its own answers are kept, at the weight {LEAST}, all about equally unsure: look whether "
+        "its classes are in the order of the labels",
+        stacklevel=_outside(),
+    )
+    return LEAST
+
+
+def _outside() -> int:
+    """Return the stack level of the line outside this package that led to the caller."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("duokit"):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
 def _warn_of_turned_masks(weights: np.ndarray, depths: Sequence[float]) -> None:
     """Warn of masks that a negative weight turns into the answer."""
     turned = [j for j, weight in enumerate(weights) if weight < 0 and np.isfinite(depths[j])]
@@ -181,7 +212,7 @@ def _warn_of_turned_masks(weights: np.ndarray, depths: Sequence[float]) -> None:
         warnings.warn(
             f"members {turned} mask classes and got a weight below 0, which would turn their masks "
             "into the answers: mask the fused logits again, or keep nonnegative=True",
-            stacklevel=3,
+            stacklevel=_outside(),
         )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from duokit.fusion.combine import combine
-from duokit.fusion.weights import fit_weights
+from duokit.fusion.weights import answering_weight, fit_weights
 from duokit.logits.agreement import matched
 from duokit.logits.record import Record
 from duokit.metrics.chance import corrected
@@ -40,7 +40,6 @@ from duokit.trust.report_tables import (
 )
 
 DUO = "duo"
-LEAST = 1e-6  # weight of a model in its report
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +159,7 @@ def trust_report(
     large, *others = models
     record, labels = test[large], test[large].labels
     fitted = own_weights({n: r.logits for n, r in fitted_on.items()}, val[large].labels)
-    weights = {name: max(weight, LEAST) for name, weight in fitted.items()}
+    weights = {name: answering_weight(weight, name) for name, weight in fitted.items()}
     logits = {n: np.float64(weights[n]) * r.logits for n, r in models.items()}
     scores = {n: score(z, labels) for n, z in logits.items()}
     draws: dict[str, Any] = {"resamples": resamples, "seed": seed, "level": level}

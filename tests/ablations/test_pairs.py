@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -121,6 +122,38 @@ def test_a_constant_added_to_all_logits_of_a_model_changes_nothing(records, tabl
     again = pairs(moved, resamples=RESAMPLES, seed=3, metrics=SOME)
     same = table[table["metric"].isin(SOME)]
     np.testing.assert_allclose(again["value"], same["value"], rtol=1e-5)
+
+
+@pytest.mark.promise("any-records")
+def test_a_pair_that_cannot_be_fitted_says_why_and_the_sweep_goes_on(records, tmp_path):
+    bad = dict(records["midi"])
+    logits = bad["val"].logits.astype(np.float32)
+    logits[3, bad["val"].labels[3]] = -1e9  # the label itself is masked out
+    bad["val"] = dataclasses.replace(bad["val"], logits=logits)
+    given, journal = {**records, "midi": bad}, tmp_path / "sweep.jsonl"
+    want = {"resamples": 9, "metrics": ["nll", "accuracy"]}
+    table = pairs(given, journal=journal, **want)
+    hit = (table["large"] == "midi") | (table["small"] == "midi")
+    assert (table["status"] == "failed").equals(hit)
+    assert table.loc[hit, "reason"].str.contains(r"labels\[3\] is .* masks out").all()
+    assert (table.loc[~hit, "reason"] == "").all()
+    assert table.loc[hit, ["value", "p_value", "p_bh", "weight_large"]].isna().all(axis=None)
+    good = pairs({n: r for n, r in records.items() if n != "midi"}, **want)
+    for column in ("value", "p_value", "p_bh"):
+        np.testing.assert_array_equal(table.loc[~hit, column], good[column])
+    pd.testing.assert_frame_equal(pairs(given, journal=journal, **want), table)
+    assert summary(table)["pairs"].tolist() == [6, 6]
+
+
+def test_two_val_images_are_fitted_without_a_test(records):
+    few = {
+        n: {"val": r["val"].rows(r["val"].ids[:2]), "test": r["test"]} for n, r in records.items()
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = pairs(few, resamples=9, metrics=["nll"])
+    assert table["score_t"].isna().all()
+    assert table["value"].notna().all()
 
 
 def test_chosen_models_only(records):

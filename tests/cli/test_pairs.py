@@ -13,7 +13,7 @@ def test_all_rows_are_written_and_a_table_is_told(records, duokit, tmp_path):
     assert code == 0
     assert "models: 2, pairs: 1" in told
     assert f"written: {out}" in told
-    written = pd.read_csv(out)
+    written = pd.read_csv(out, converters={"reason": str})
     expected = pairs(tmp_path, metrics=["accuracy", "nll"], resamples=20)
     pd.testing.assert_frame_equal(written, expected, rtol=1e-12)
     assert "open" in told
