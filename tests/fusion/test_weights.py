@@ -274,3 +274,56 @@ def test_gpu_agrees_with_cpu():
     tensors = [torch.as_tensor(z).cuda() for z in members]
     fit = fit_weights(tensors, labels)
     assert fit.weights == pytest.approx(fit_weights(members, labels).weights, rel=1e-9)
+
+
+NEAR = {
+    "float16": lambda z, rng: z.astype(np.float16),
+    "bfloat16": lambda z, rng: torch.as_tensor(z).bfloat16(),
+    "a thousandth": lambda z, rng: z + np.float32(1e-3) * rng.standard_normal(z.shape, np.float32),
+    "three times": lambda z, rng: np.float32(3) * z,
+    "shifted rows": lambda z, rng: z + rng.standard_normal((len(z), 1), np.float32),
+}
+
+
+@pytest.mark.promise("weights")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("nonnegative", [True, False])
+@pytest.mark.parametrize("n", [300, 4500])
+@pytest.mark.parametrize("near", NEAR)
+def test_near_copies_share_the_weight(near, n, nonnegative):
+    (large, _), labels = make_duo(n)
+    other = NEAR[near](large, np.random.default_rng(1))
+    other = other if isinstance(other, np.ndarray) else other.float().numpy()
+    fit = fit_weights([large, other], labels, nonnegative=nonnegative)
+    factor = 3.0 if near == "three times" else 1.0
+    alone = fit_weights([large], labels)
+    assert fit.status == "unidentified"
+    assert fit.weights[0] == pytest.approx(factor * fit.weights[1], rel=0.02)
+    assert fit.weights @ [1, factor] == pytest.approx(alone.weights[0], rel=0.01)
+    assert fit.nll <= alone.nll + 1e-4
+    assert np.isfinite(fit.gap)
+
+
+@pytest.mark.promise("weights")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_gap_bounds_every_status():
+    seen = set()
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(2, 7))
+        z = [rng.integers(-2, 3, (n, 3)).astype(float) for _ in range(2)]
+        y = (z[0] + z[1] + rng.gumbel(size=(n, 3)) * (seed % 3)).argmax(1)
+        few = 2 if seed % 10 == 0 else 100
+        fit = fit_weights(z, y, max_passes=few)
+        ahead = [[a[i, y[i]] - a[i, c] for a in z] for i in range(n) for c in range(3) if c != y[i]]
+        grid = np.array(list(product(np.geomspace(1e-3, 1e3, 13), repeat=2)))
+        least = min(
+            oracle(z, y).fun,
+            *(slow_nll(z, y, w) for w in grid if (np.array(ahead) @ w > -1e-9).all()),
+            slow_nll(z, y, fit.weights),
+        )
+        assert fit.gap >= fit.nll - least - 1e-9, (seed, fit.status)
+        if fit.status == "separable":
+            assert fit.gap == fit.nll
+        seen.add(fit.status)
+    assert seen == {"optimal", "separable", "unidentified", "unfinished"}
