@@ -16,6 +16,7 @@ import argparse
 import ast
 import contextlib
 import csv
+import importlib
 import importlib.machinery
 import os
 import random
@@ -27,8 +28,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-PRELOADED = ("numpy", "torch", "pandas", "scipy.optimize", "scipy.stats", "sklearn.metrics",
-             "safetensors.numpy", "hypothesis", "pytest")  # fmt: skip
 COMPARE = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE),
     ast.GtE: (ast.Gt, ast.Lt), ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.Is: (ast.IsNot,),
@@ -146,6 +145,25 @@ def tests_of(file: str) -> list[str]:
     return [str(path) for path in found]
 
 
+def preload(what: Sequence[str]) -> None:
+    """Import what the code and its tests take from others: once, for all processes."""
+    files = [ROOT / "duokit" / file for file in _files(what)]
+    files += [path for folder in {Path(w).parts[0] for w in what}
+              for path in (ROOT / "tests" / folder).glob("*.py")]  # fmt: skip
+    names = {"pytest", "torch"}
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module)
+    for name in sorted(names):
+        if name.split(".")[0] not in ("duokit", "tests", "tools", "benchmarks"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+    sys.modules["torch"].set_num_threads(1)
+
+
 def start(mutant: Mutant | None, file: str, seconds: float) -> int:
     """Return the process that runs the tests against a mutant; it ends with 0 if all pass."""
     process = os.fork()
@@ -217,9 +235,7 @@ def main() -> int:
     given = parser.parse_args()
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
-    for name in PRELOADED:  # once, for all processes
-        __import__(name)
-    __import__("torch").set_num_threads(1)
+    preload(given.what)
     known = _read((given.out or ROOT / "benchmarks") / "survivors.csv")
     counts = {row["file"]: row for row in _read((given.out or ROOT) / "mutants.csv")}
     unexplained = 0

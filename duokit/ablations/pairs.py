@@ -266,7 +266,7 @@ class Sweep:
             for part in ("val", self.part):
                 record = member.read(part)
                 parts.append([self._first.setdefault(part, record), record])
-            one, two, allowed = matched(*parts, self.allow_mismatch)
+            one, two, allowed = matched(parts[0], parts[1], self.allow_mismatch)
             self._allowed[member.name] = allowed
             self._records[member.name] = one[1], two[1]
         return self._records[member.name]

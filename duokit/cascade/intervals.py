@@ -137,7 +137,7 @@ def cascade_intervals(
     if baseline is not None:
         table["baseline"] = values[1]
         table["difference"] = values[0] - values[1]
-        ends = _difference_ends(*counted, drawn[0] - drawn[1], level)
+        ends = _difference_ends(counted[0], counted[1], drawn[0] - drawn[1], level)
         table["difference_low"], table["difference_high"] = ends
     return table
 

@@ -95,8 +95,8 @@ def sidekick_test(
             "some hundreds to say much. Give more validation images, or fit the weights untested"
         )
     depths = [extent(z).depth for z in members]
-    if np.isfinite(depths[1]):  # the large model answers with the classes that are left
-        never = masked(members, depths)
+    never = masked(members, depths) if np.isfinite(depths[1]) else None
+    if never is not None:  # the large model answers with the classes that are left
         lowest = torch.finfo(torch.float64).min
         alone = fit_weights([members[0].double().masked_fill_(never, lowest)], target)
     elif alone is None:

@@ -1,5 +1,6 @@
 """Checks of the two arrays that most metrics take: a score per image, and whether it was right."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,9 @@ def check_classes(values: ArrayLike, name: str, rows: int | None = None) -> Whol
     return array.astype(np.int64)
 
 
-def check_groups(values: ArrayLike, name: str, rows: int | None = None) -> npt.NDArray[Any]:
+def check_groups(
+    values: ArrayLike | Sequence[object], name: str, rows: int | None = None
+) -> npt.NDArray[Any]:
     """Return one number or text per image: the group that it is in; pandas categories too.
 
     Raises:

@@ -165,7 +165,8 @@ def corrected(
         raise ValueError(f"column {p} holds {wrong[0]}; a p-value lies in [0, 1]")
     family = np.zeros(len(table), dtype=np.int64)
     if by:
-        family = table.groupby(list(by), sort=False, dropna=False).ngroup().to_numpy(dtype=np.int64)
+        numbers = table.groupby(list(by), sort=False, dropna=False).ngroup()
+        family = np.asarray(numbers, dtype=np.int64)
     found = {name: np.full(len(table), np.nan) for name in CORRECTIONS}
     for number in np.unique(family[~np.isnan(values)]):
         rows = np.flatnonzero((family == number) & ~np.isnan(values))

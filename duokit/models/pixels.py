@@ -206,8 +206,9 @@ def _mapped(file: BinaryIO, shape: tuple[int, ...]) -> np.ndarray:
     np.lib.format.write_array_header_1_0(file, header)
     start = file.tell()
     file.flush()
-    if hasattr(os, "posix_fallocate") and math.prod(shape):
-        os.posix_fallocate(file.fileno(), start, math.prod(shape))
+    size: int = math.prod(shape)
+    if size and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), start, size)
     return np.memmap(file, np.uint8, "r+", start, shape)
 
 

@@ -270,7 +270,7 @@ def test_flops():
     [
         (([0.1, np.nan], [1, 0], [1, 1]), r"uncertainty\[1\] is NaN"),
         (([0.1, 0.2], [1], [1, 1]), r"small_correct must have shape \(2,\)"),
-        (([0.1, 0.2], [1, 0], [1, 2]), "deferred_correct must hold"),
+        (([0.1, 0.2], [1, 0], [1, 2]), "deferred_correct.1. is 2"),
         (([], [], []), "n >= 1"),
     ],
 )
