@@ -114,7 +114,8 @@ def run_chapter(name: str, values: Mapping[str, Any]) -> list[str]:
 
     def display(*values: Any, raw: bool = False, **_: Any) -> None:
         for value in values:
-            shown.append(next(iter(value.values())) if raw else repr(value))
+            text = value.get("text/plain", "") if raw else repr(value)  # what is glued is not seen
+            shown.append(text)
             getattr(value, "_repr_html_", str)()
 
     space: dict[str, Any] = {"__name__": "__main__", "display": display}
