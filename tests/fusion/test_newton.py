@@ -65,3 +65,20 @@ def test_smallest_keeps_what_counts():
     opposite = np.array([[1.0, -1.0], [-1.0, 1.0]])  # only the difference counts
     assert smallest(np.array([1.0, 4.0]), opposite, 0.0) == pytest.approx([0.0, 3.0])
     assert smallest(np.array([1.0, 4.0]), np.diag([1.0, 0.0]), 0.0)[1] == 0.0
+
+
+def test_a_step_that_hardly_lowers_the_nll_is_cut():
+    """From 0, a model that is too flat steps to 2.0001, a hair higher than the start."""
+    looked = []
+
+    def look(w):
+        looked.append(float(w[0]))
+        d = w - 1.0
+        return Moments(1 + 0.5 * float(d @ d), d, np.eye(1) / 1.99, np.eye(1))
+
+    minimise(look, np.zeros(1), 0.0, width=1e9, tolerance=1e-12, separable=0, max_looks=2)
+    assert looked == pytest.approx([0.0, 1.99])
+    looked.clear()
+    steep = lambda w: look(w)._replace(hessian=np.eye(1) / 2.0001)  # noqa: E731
+    minimise(steep, np.zeros(1), 0.0, width=1e9, tolerance=1e-12, separable=0, max_looks=3)
+    assert looked == pytest.approx([0.0, 2.0001, 2.0001 / 4], rel=1e-6)
