@@ -61,7 +61,8 @@ def fine_tune(
     """Returns how the run went; the model has the weights of the epoch that was best on val.
 
     The network as it comes, with its linear probe, counts as epoch 0: it is kept where no epoch is
-    better; of one that is just as good, the NLL decides. Unweighted cross-entropy, or the loss of
+    better; of one that is just as good, the NLL decides. Random weights without a probe know
+    nothing, and are not kept. Unweighted cross-entropy, or the loss of
     another stage (`duokit.models.tuning.objectives`), AdamW, linear warm-up, cosine. A run that
     finds its own checkpoint in the folder goes on from there, and on a CPU ends with the same bits
     as if it had never stopped.
@@ -177,6 +178,8 @@ def _end_epoch(
     scores = val_scores(found, pixels.labels[val])
     watch.end_epoch(scores)
     epoch = done.step // schedule.per_epoch
+    if not epoch and not schedule.settings.starts_trained:
+        return
     value = scores.get(schedule.settings.select, float(epoch))  # "last": its number
     as_good = done.best_epoch == 0 and value == done.best
     if value > done.best or (as_good and scores["nll"] < done.history[0]["val_nll"]):

@@ -115,7 +115,7 @@ def below_start(settings: FineTune, done: Progress) -> str | None:
     """Returns in a sentence that val got worse by training, and the likely cause; None if not.
 
     What counts is `settings.select`, or the accuracy for "last". A Gatekeeper run is meant to give
-    up some of it, and has no such sentence.
+    up some of it, and random weights know nothing: they have no such sentence.
 
     Args:
         settings: how it was fine-tuned.
@@ -123,7 +123,8 @@ def below_start(settings: FineTune, done: Progress) -> str | None:
     """
     first, *later = done.history
     score = "accuracy" if settings.select == "last" else settings.select
-    if first["epoch"] or not later or settings.stage == "gatekeeper":
+    meant = settings.stage == "gatekeeper" or not settings.starts_trained
+    if first["epoch"] or not later or meant:
         return None
     name = f"val_{score}"
     reached = later[-1] if settings.select == "last" else max(later, key=lambda row: row[name])

@@ -128,6 +128,11 @@ class FineTune:
         return None if self.pretrained == "none" else self.pretrained
 
     @property
+    def starts_trained(self) -> bool:
+        """Whether the network knows something before the first step, and may be the best epoch."""
+        return bool(self.probe or self.source or self.stage in ("continued", "gatekeeper"))
+
+    @property
     def trained(self) -> str:
         """How it gets its weights, in one word, such as "scratch" from random ones.
 

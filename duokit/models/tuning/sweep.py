@@ -154,6 +154,8 @@ class Weights(Sequence[dict[str, torch.Tensor]]):
 def ingredients(folder: Path) -> tuple[Weights, pd.DataFrame]:
     """Returns the best weights of the complete trials, best first, and their rows of `results`.
 
+    Trials that did best at epoch 0 are all the network that every one started from: one is enough.
+
     Raises:
         FileNotFoundError: no sweep lies in the folder.
         ValueError: no trial is complete.
@@ -162,6 +164,8 @@ def ingredients(folder: Path) -> tuple[Weights, pd.DataFrame]:
     good = table[table["state"] == "complete"].sort_values("score", ascending=False, kind="stable")
     if good.empty:
         raise ValueError(f"no trial in {folder} is complete: {table['error'].tolist()}")
+    start = good["epoch"] == 0
+    good = good[~start | (start.cumsum() == 1)]
     return Weights([Path(place) / BEST for place in good["folder"]]), good
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -176,9 +177,10 @@ def run_trial(task: Task, number: int, stop: Callable[[list[float]], bool]) -> E
         if isinstance(problem, TimeoutError) and task.until is not None:
             raise
         state, error = "failed", f"{type(problem).__name__}: {problem}"
+    score = done.best if math.isfinite(done.best) else None
     how = Ended(
-        number, settings.lr, settings.weight_decay, state, done.best if done.history else None,
-        done.best_epoch, error, tuple(_scores(done, settings)),
+        number, settings.lr, settings.weight_decay, state, score, done.best_epoch,
+        error, tuple(_scores(done, settings)),
     )  # fmt: skip
     how.write(folder)
     (folder / LAST).unlink(missing_ok=True)  # optimiser states: three times the weights

@@ -106,6 +106,16 @@ def test_of_two_with_one_score_the_nll_decides(pixels, tmp_path, lr, epoch):  # 
     assert done.best_epoch in ({0} if epoch == 0 else {1, 2, 3})
 
 
+def test_random_weights_without_a_probe_are_not_kept(pixels, tmp_path):  # noqa: F811
+    settings = replace(PLAIN, lr=0.0, weight_decay=0.0, pretrained="none", probe=False)
+    _, done = tune(pixels, tmp_path / "random", settings)
+    assert [row["epoch"] for row in done.history] == [0, 1, 2, 3]
+    assert done.best_epoch == 1
+    assert below_start(settings, done) is None
+    _, done = tune(pixels, tmp_path / "probed", replace(settings, probe=True))
+    assert done.best_epoch == 0  # nothing has changed
+
+
 def test_statistics_are_estimated_again_before_val_is_seen(pixels, tmp_path):  # noqa: F811
     settings = replace(AUTO, pretrained="none", select="last", lr=1e-2)  # random weights: train
     model, done = tune(pixels, tmp_path / "auto", settings, make(Normed))

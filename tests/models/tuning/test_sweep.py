@@ -444,6 +444,18 @@ def test_no_trial_is_complete(setting, tmp_path):
         ingredients(tmp_path)
 
 
+def test_the_start_is_one_ingredient(setting, tmp_path):
+    """Trials that did best at epoch 0 are all the network that every one started from."""
+    setting.sweep(tmp_path, trials=1)
+    for number, (score, epoch) in enumerate([(0.7, 0), (0.9, 2), (0.7, 0), (0.8, 1)]):
+        how = Ended(number, 1e-3, 1e-6, state="complete", score=score, epoch=epoch)
+        (tmp_path / f"trial-{number:03d}").mkdir(exist_ok=True)
+        how.write(tmp_path / f"trial-{number:03d}")
+    states, table = ingredients(tmp_path)
+    assert table.index.tolist() == [1, 3, 0]
+    assert len(states) == 3
+
+
 def test_ingredients_come_best_first(setting, tmp_path):
     setting.sweep(tmp_path)
     states, table = ingredients(tmp_path)
