@@ -1,7 +1,7 @@
 """Logits to and from .npz and .csv, so that people bring their own and take ours elsewhere.
 
-.npz: arrays `logits` (n, k), `labels` (n,), and optionally `ids` (n,) text. Arrays of Python
-objects are refused, never unpickled.
+.npz: arrays `logits` (n, k), `labels` (n,), and optionally `ids` (n,) and `class_names` (k,), both
+text. Arrays of Python objects are refused, never unpickled.
 
 .csv: UTF-8, comma-separated, one header line: `id`, `label`, then one column a class, named
 `logit_0`, `logit_1`, ... or by the class names. One line an image. Labels are whole numbers,
@@ -51,7 +51,7 @@ def read_npz(path: str | Path, *, dtype: Dtype | None = None, **fields: Any) -> 
     """
     path = Path(path)
     try:
-        found, there = read_arrays(path, (*ARRAYS, "record"))
+        found, there = read_arrays(path, (*ARRAYS, "class_names", "record"))
     except ValueError as error:
         raise ValueError(
             f"{path} cannot be read as .npz without unpickling ({error}); save plain arrays: "
@@ -60,10 +60,15 @@ def read_npz(path: str | Path, *, dtype: Dtype | None = None, **fields: Any) -> 
     for name in ("logits", "labels"):
         if name not in found:
             raise ValueError(f"{path} has no array {name!r}; it has {', '.join(there) or 'none'}")
+    for name in {"ids", "class_names"} & found.keys():
+        if found[name].dtype.kind != "U":
+            raise ValueError(
+                f"{path}: {name} have dtype {found[name].dtype}; expected text, array.astype(str)"
+            )
     ids = found.get("ids")
-    if ids is not None and ids.dtype.kind != "U":
-        raise ValueError(f"{path}: ids have dtype {ids.dtype}; expected text, array.astype(str)")
     given = _described(path, found["record"]) if "record" in found else {}
+    if "class_names" in found:
+        given.setdefault("class_names", tuple(found["class_names"].tolist()))
     return _record(
         path, found["logits"], found["labels"], None if ids is None else ids.tolist(),
         dtype=dtype, **(given | fields),

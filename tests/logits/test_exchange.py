@@ -27,6 +27,11 @@ def test_npz_with_the_least(tmp_path):
     assert np.array_equal(found.logits, scores())
 
 
+def test_npz_may_name_its_classes(tmp_path):
+    np.savez(tmp_path / "x.npz", **GOOD, class_names=np.array(list("wxyz")))
+    assert read_npz(tmp_path / "x.npz").class_names == tuple("wxyz")
+
+
 def test_npz_of_double_precision_needs_a_word(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, logits=scores(dtype=np.float64), labels=np.zeros(6, int))
@@ -46,6 +51,7 @@ GOOD = {"logits": scores(), "labels": np.zeros(6, int), "ids": np.array(list("ab
         ({"labels": np.zeros(5, int)}, r"x.npz: labels have shape \(5,\)"),
         ({"ids": np.array(list("abc"))}, "3 ids for 6 rows"),
         ({"ids": np.arange(6)}, "ids have dtype int64; expected text"),
+        ({"class_names": np.arange(4)}, "class_names have dtype int64; expected text"),
         ({"logits": np.full((6, 4), 0.25, np.float32)}, "probabilities"),
         ({"ids": np.array([object()] * 6)}, "without unpickling"),
         ({"logits": np.array([[1, None]] * 6)}, "without unpickling"),
