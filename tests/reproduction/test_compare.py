@@ -122,10 +122,11 @@ def run(records, benchmark="imagenet"):
 def test_the_same_networks_agree(same, records):
     verdicts = run(records)["verdict"]
     for name in ("large_raw", "small_raw", "large_authors", "small_authors", "duo_authors"):
-        assert (verdicts[name] == "agrees").all()
+        assert (verdicts[name].drop("sac98") == "agrees").all()
+        assert verdicts[name, "sac98"] == "unknown"  # fewer than ten errors decide it here
     # fitted on val, so it cannot be worse there; on these images the authors' weights are far off
     assert verdicts["duo", "nll"] == "better"
-    assert (verdicts["uq_only"] == "agrees").all()
+    assert (verdicts["uq_only"].drop("sac98") == "agrees").all()
 
 
 def test_networks_that_differ_are_seen(same, records):
@@ -133,14 +134,14 @@ def test_networks_that_differ_are_seen(same, records):
     same["large_raw"] = same["large_raw"] + pd.Series(moved)
     verdicts = run(records)["verdict"]
     assert verdicts["large_raw", "accuracy"] == "differs"
-    assert (verdicts["large_raw"].drop("accuracy") == "agrees").all()
+    assert (verdicts["large_raw"].drop(["accuracy", "sac98"]) == "agrees").all()
 
 
 def test_another_run_is_judged_by_the_draw_of_the_test_images(same, records):
     found = run(records, "caltech256")
     assert "duo_authors" not in found.index.get_level_values(0)
     row = found.loc["large_raw"]
-    assert (row["verdict"] == "within noise").all()
+    assert (row["verdict"].drop("sac98") == "within noise").all()
     n, share = len(records["test"][0].labels), row.loc["accuracy", "yours"]
     binomial = np.sqrt(2) * 1.96 * np.sqrt(share * (1 - share) / n)
     assert row.loc["accuracy", "tolerance"] == pytest.approx(binomial, rel=0.3)

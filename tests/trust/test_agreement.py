@@ -269,7 +269,9 @@ def test_errors_say_what_to_do(pair):
         agreement(large, small, labels, resamples=-1)
     with pytest.raises(ValueError, match=r"95 % is 0\.95"):
         agreement(large, small, labels, level=95)
-    with pytest.raises(ValueError, match=r"\(2,\), small \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"small must have shape \(2,\), one per image, not \(3,\)"
+    ):
         change_tests([0, 1], [0, 1, 1], [0, 1])
     with pytest.raises(ValueError, match="swaps must be 1 or more, not 0"):
         change_tests([0, 1], [0, 1], [0, 1], swaps=0)

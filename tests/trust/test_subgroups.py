@@ -172,7 +172,9 @@ def test_classes_that_say_nothing_are_left_out():
 
 def test_errors_say_what_to_do(pair):
     large, small, labels = pair
-    with pytest.raises(ValueError, match=r"groups must have shape \(400,\), not \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"groups must have shape \(400,\), one per image, not \(3,\)"
+    ):
         agreement_by_group(large, small, labels, [1, 2, 3])
     with pytest.raises(ValueError, match="parts must be 1 or more, not 0"):
         agreement_by_confidence(large, small, labels, parts=0)
