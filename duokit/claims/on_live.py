@@ -59,7 +59,7 @@ def differences(
         found.append(
             Finding(
                 pair.title, f"{TITLES[metric]}, better by{words}", value, low, high,
-                len(scores[predictor]), above(value, low, high), TITLES[metric],
+                len(scores[predictor]), _above(value, low, high), TITLES[metric],
             )
         )  # fmt: skip
     return found
@@ -103,7 +103,7 @@ def unweighted_at_small_balance(artifacts: Path) -> list[Finding]:
     for pair in (*live_pairs(artifacts), *probe_pairs(artifacts)):
         if pair.balance <= 0.05 and "unweighted" in pair.parts["test"]:
             (plain,) = differences(pair, ["accuracy"], predictor="unweighted", words=", unweighted")
-            says = below(plain.value, plain.low, plain.high)
+            says = _above(-plain.value, -plain.high, -plain.low)
             found.append(replace(plain, says=says, group="unweighted harms"))
             (more,) = differences(
                 pair, ["accuracy"], baseline="unweighted", words=" than unweighted"
@@ -138,7 +138,7 @@ def calibration_error(artifacts: Path) -> list[Finding]:
     found = []
     for pair in live_pairs(artifacts):
         (finding,) = differences(pair, ["ece"])
-        says = above(finding.value, finding.low, finding.high, -MEANINGFUL)
+        says = _above(finding.value, finding.low, finding.high, -MEANINGFUL)
         found.append(replace(finding, says=says, group=pair.data))
     return found
 
@@ -201,7 +201,7 @@ def soups(artifacts: Path) -> list[Finding]:
         for finding in differences(
             pair, metrics, baseline="best", words=" than with the best single run"
         ):
-            says = above(finding.value, finding.low, finding.high, -MEANINGFUL)
+            says = _above(finding.value, finding.low, finding.high, -MEANINGFUL)
             found.append(replace(finding, says=says, group="no worse than a single run"))
     return found
 
@@ -268,6 +268,11 @@ def useless_sidekick(artifacts: Path) -> list[Finding]:
         low, high = max(0.0, value - 2 * error), value + 2 * error
         found.append(Finding(pair.title, measure, value, low, high, small.n, says, pair.data))
     return found
+
+
+def _above(value: float, low: float, high: float, bound: float = 0.0) -> Says:
+    """Return what `above` says, or "open" where the images are too few for an interval."""
+    return "open" if np.isnan(low) or np.isnan(high) else above(value, low, high, bound)
 
 
 def _difference(table: pd.DataFrame, metric: str) -> tuple[float, float, float]:

@@ -120,3 +120,10 @@ def test_scores_of_the_live_duo_are_those_of_its_logits(pairs):
     pair = pairs[0]
     again = score(pair.duos[0].logits(pair.records["test"]), pair.records["test"][0].labels)
     assert again.nll.mean() == pytest.approx(pair.parts["test"]["duo"].nll.mean())
+
+
+def test_without_an_interval_a_finding_is_open():
+    nan = float("nan")
+    assert on_live._above(1.0, nan, nan) == "open"
+    assert on_live._above(1.0, 0.5, 1.5) == "holds"
+    assert on_live._above(1.0, 0.5, 1.5, 2.0) == "fails"
