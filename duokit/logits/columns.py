@@ -22,7 +22,7 @@ def class_order(names: Sequence[str], where: str) -> tuple[list[int], tuple[str,
         where: the file or table, for errors.
 
     Returns:
-        Places, and names: None where they are "logit_" and a number.
+        Places, and names: None where they are `logit_` and a number.
 
     Raises:
         ValueError: a column without a name; scores whose numbers leave a gap or that stand beside

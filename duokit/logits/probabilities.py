@@ -26,7 +26,7 @@ class Probabilities(NamedTuple):
 
     @property
     def floor(self) -> float | None:
-        """Half of the last decimal, as a share: what a zero may stand for; None if exact."""
+        """What a zero may stand for, half of the last decimal, as a share; None if exact."""
         return None if self.decimals is None else 0.5 * 10.0**-self.decimals / self.total
 
     @property
