@@ -58,7 +58,8 @@ def test_no_command_prints_what_a_record_holds_raw(duokit, tmp_path, command):
         for role in ("large", "small"):
             ids = [f"{part}{row}{NASTY[:5]}" for row in range(40)]
             made = make_record(
-                logits * (1 + (part == "test")) + (role == "small") * logits[::-1], np.arange(40) % 4, ids,
+                logits * (1 + (part == "test")) + (role == "small") * logits[::-1],
+                np.arange(40) % 4, ids,
                 model=role + NASTY, dataset="d" + NASTY, split=part,
             )  # fmt: skip
             save(made, tmp_path / role / part)

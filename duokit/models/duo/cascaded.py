@@ -289,7 +289,9 @@ class CascadedDuo(nn.Module):
         z = self.gate_weight * small
         top, index = z.max(dim=1, keepdim=True)
         rest = (z - top).exp().scatter(1, index, 0.0).sum(1).cpu().double()
-        return self.kept * small, rest / (1 + rest) > self.threshold
+        total = 1 + rest
+        uncertainty = torch.where(1 / total <= 0.5, 1 - 1 / total, rest / total)
+        return self.kept * small, uncertainty > self.threshold
 
     def _passed(self, large: torch.Tensor, small: torch.Tensor) -> torch.Tensor:
         """Returns (m, k) what is answered on deferred pictures, from the outputs of both."""

@@ -36,8 +36,8 @@ def finish(stripes, tmp_path):
         )
         raw = save({key: each.contiguous() for key, each in model.state_dict().items()})
         folder.mkdir()
-        (folder / "best.safetensors").write_bytes(raw)
         keep_splits(folder, splits)
+        (folder / "best.safetensors").write_bytes(raw)
         config = {"checkpoint_sha256": hashlib.sha256(raw).hexdigest()}
         write_run(folder, settings, how, images, splits, config)
         return folder
