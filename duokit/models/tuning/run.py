@@ -114,19 +114,18 @@ def config_of(
 def below_start(settings: FineTune, done: Progress) -> str | None:
     """Returns in a sentence that val got worse by training, and the likely cause; None if not.
 
-    What counts is `settings.select`, or the accuracy for "last". A Gatekeeper run is meant to give
-    up some of it, and random weights know nothing: they have no such sentence.
+    What counts is `settings.measure`. A Gatekeeper run is meant to give up some of it, and random
+    weights know nothing: they have no such sentence.
 
     Args:
         settings: how it was fine-tuned.
         done: what `fine_tune` returned.
     """
     first, *later = done.history
-    score = "accuracy" if settings.select == "last" else settings.select
     meant = settings.stage == "gatekeeper" or not settings.starts_trained
     if first["epoch"] or not later or meant:
         return None
-    name = f"val_{score}"
+    name = f"val_{settings.measure}"
     reached = later[-1] if settings.select == "last" else max(later, key=lambda row: row[name])
     if reached[name] >= first[name]:
         return None
@@ -134,7 +133,7 @@ def below_start(settings: FineTune, done: Progress) -> str | None:
     before = "the run that it goes on from" if settings.stage == "continued" else before
     kept = before if done.best_epoch == 0 else 'the last epoch, since select = "last",'
     return (
-        f"fine-tuning ended below {before}: {score.replace('_', ' ')} on val went from "
+        f"fine-tuning ended below {before}: {settings.measure.replace('_', ' ')} on val went from "
         f"{first[name]:.4f} to {reached[name]:.4f} (epoch {reached['epoch']:.0f}); {kept} is kept; "
         f"likely cause: {_cause(done)}"
     )

@@ -128,6 +128,11 @@ class FineTune:
         return None if self.pretrained == "none" else self.pretrained
 
     @property
+    def measure(self) -> str:
+        """What runs are compared by on val: `select`, or the accuracy for "last"."""
+        return "accuracy" if self.select == "last" else self.select
+
+    @property
     def starts_trained(self) -> bool:
         """Whether the network knows something before the first step, and may be the best epoch."""
         return bool(self.probe or self.source or self.stage in ("continued", "gatekeeper"))

@@ -177,10 +177,13 @@ def run_trial(task: Task, number: int, stop: Callable[[list[float]], bool]) -> E
         if isinstance(problem, TimeoutError) and task.until is not None:
             raise
         state, error = "failed", f"{type(problem).__name__}: {problem}"
+    scores = _scores(done, settings)
     score = done.best if math.isfinite(done.best) else None
+    if settings.select == "last":  # the best is then the number of an epoch
+        score = scores[-1] if scores else None
     how = Ended(
         number, settings.lr, settings.weight_decay, state, score, done.best_epoch,
-        error, tuple(_scores(done, settings)),
+        error, tuple(scores),
     )  # fmt: skip
     how.write(folder)
     (folder / LAST).unlink(missing_ok=True)  # optimiser states: three times the weights
@@ -188,7 +191,7 @@ def run_trial(task: Task, number: int, stop: Callable[[list[float]], bool]) -> E
 
 
 def _scores(done: Progress, settings: FineTune) -> list[float]:
-    return [row[f"val_{settings.select}"] for row in done.history if row["epoch"]]
+    return [row[f"val_{settings.measure}"] for row in done.history if row["epoch"]]
 
 
 def _keep(task: Task, number: int, settings: FineTune, done: Progress) -> None:

@@ -182,8 +182,8 @@ def test_the_library_of_a_name_that_both_have_is_kept(images, splits, tmp_path, 
     """`pretrained` says whose resnet18 it was; without weights to load, the name must."""
     seen = []
     monkeypatch.setattr(run_module, "build", lambda name, **_: seen.append(name) or Tiny())
-    save_file(Tiny().state_dict(), tmp_path / BEST)
     keep_splits(tmp_path, splits)
+    save_file(Tiny().state_dict(), tmp_path / BEST)
     digest = hashlib.sha256((tmp_path / BEST).read_bytes()).hexdigest()
     settings = FineTune("resnet18", pretrained="torchvision")
     write_run(tmp_path, settings, HOW, images, splits, {"checkpoint_sha256": digest})

@@ -33,7 +33,7 @@ def run(command: str, *given: object) -> int:
 def swept(words, tmp_path: Path, capsys) -> list[object]:  # noqa: F811
     """A sweep of three trials: two from the table of the settings file, one from the words."""
     with words[0].open("a") as file:
-        file.write("[sweep]\ntrials = 2\nlr = [1e-4, 1e-2]\nprune = false\n")
+        file.write("probe = false\n[sweep]\ntrials = 2\nlr = [1e-4, 1e-2]\nprune = false\n")
     assert run("sweep", *words) == 0
     assert capsys.readouterr().out.count("complete") == 2
     assert run("sweep", *words, "--trials", 3, "--searcher", "random") == 0
@@ -103,3 +103,12 @@ def test_a_greedy_soup_starts_with_the_best_run(swept, tmp_path, capsys):
 def test_no_sweep_no_soup(words):  # noqa: F811
     with pytest.raises(FileNotFoundError, match="holds no sweep"):
         run("soup", *words)
+
+
+def test_trials_that_keep_their_last_epoch_are_compared_by_accuracy(words, tmp_path, capsys):  # noqa: F811
+    with words[0].open("a") as file:
+        file.write('select = "last"\n[sweep]\ntrials = 1\n')
+    assert run("sweep", *words) == 0
+    row = results(tmp_path / "runs" / NAME).iloc[0]
+    assert (row["state"], row["epoch"]) == ("complete", 2)
+    assert 0 <= row["score"] <= 1
