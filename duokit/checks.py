@@ -113,6 +113,23 @@ def check_members(members: Sequence[Array]) -> list[torch.Tensor]:
     return checked
 
 
+def check_labelled(
+    members: Sequence[Array], labels: Array | npt.ArrayLike
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Return each member's logits and the labels, checked, all on one device.
+
+    Args:
+        members: As `check_members`.
+        labels: (n,) as `check_labels`.
+
+    Raises:
+        TypeError, ValueError: As both.
+    """
+    checked = check_members(members)
+    first = checked[0]
+    return checked, check_labels(labels, *first.shape).to(first.device)
+
+
 _WHOLE = (
     *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
     *(torch.int8, torch.int16, torch.int32, torch.int64),

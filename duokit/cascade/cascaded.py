@@ -16,7 +16,7 @@ import torch
 
 from duokit.cascade.deferral import DeferralCurve
 from duokit.cascade.intervals import Outcome
-from duokit.checks import Array, check_labels, check_logits, check_members
+from duokit.checks import Array, check_labelled, check_logits, check_members
 from duokit.fusion.combine import weighted
 from duokit.fusion.weights import WeightFit, fit_weights
 from duokit.metrics.arrays import Flags, Floats
@@ -134,7 +134,7 @@ class Cascade:
         Raises:
             ValueError: As `logits`, and a label that is no class.
         """
-        y = check_labels(labels, *check_members([large, small])[0].shape)
+        _, y = check_labelled([large, small], labels)
         return {name: score(z, y) for name, z in self.logits(large, small).items()}
 
     def curves(
@@ -175,8 +175,7 @@ class Cascade:
         Raises:
             ValueError: As `answers`.
         """
-        members = check_members([large, small])
-        y = check_labels(labels, *members[0].shape).to(members[0].device)
+        members, y = check_labelled([large, small], labels)
         duo = check_logits(weighted(members, self.duo_deferred.weights))
         right = [(z.argmax(1) == y).cpu().numpy() for z in (*members, duo)]
         gate = gate_uncertainty(small, weight=self.gate_weight)
@@ -220,8 +219,7 @@ def fit_cascade(
         raise ValueError(f'fitted_on must be "val" or "deferred", not {fitted_on!r}')
     if np.isnan(threshold):
         raise ValueError("threshold is NaN: choose one with duokit.cascade.thresholds")
-    members = check_members([large, small])
-    y = check_labels(labels, *members[0].shape).to(members[0].device)
+    members, y = check_labelled([large, small], labels)
     passed = gate_uncertainty(small, weight=gate_weight) > threshold
     fits = [fit_weights([z], y) for z in members]
     duo = fit_weights(members, y)

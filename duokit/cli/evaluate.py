@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".json", ".md")
 BASELINE = "large"
+REASON = "no_interval"
 
 
 def register(subparsers: Any) -> None:
@@ -80,8 +81,11 @@ def run(given: argparse.Namespace) -> int:
     table = _intervals(scores, given) if given.intervals else compare_table(scores, given.metrics)
     weights = ", ".join(f"{weight:.4f}" for weight in duo.weights)
     print(f"{titles(test, val)}\nweights {weights}; {test[0].n} images\n")
-    shown = table if given.intervals else table.T
+    shown = table.drop(columns=REASON) if given.intervals else table.T
     print(shown.to_string(float_format="{:.4f}".format, na_rep="-"))
+    for reason, rows in table[table[REASON] != ""].groupby(REASON) if given.intervals else ():
+        names = dict.fromkeys(rows.index.get_level_values("metric"))
+        print(f"\nno interval for {', '.join(names)}: {reason}", end="")
     allowed = [*duo.allowed, *map(str, duo.findings(test))]
     if allowed:
         print("", *allowed, sep="\n")
@@ -93,8 +97,12 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _intervals(scores: dict[str, Scores], given: argparse.Namespace) -> pd.DataFrame:
-    """Returns one row a predictor and metric; the baseline itself has no difference."""
+    """Returns one row a predictor and metric; the baseline itself has no difference.
+
+    The column REASON says why a value has no interval, or else its difference; "": both have one.
+    """
     from duokit.metrics import intervals
+    from duokit.metrics.ends import Measured, why_none
 
     tables = {
         name: intervals(
@@ -107,6 +115,14 @@ def _intervals(scores: dict[str, Scores], given: argparse.Namespace) -> pd.DataF
         )
         for name, own in scores.items()
     }
+    measured = {
+        name: Measured(scores[name], table["value"].to_dict()) for name, table in tables.items()
+    }
+    for name, table in tables.items():
+        pair = [measured[each] for each in dict.fromkeys((name, BASELINE))]
+        table[REASON] = [
+            why_none(metric, pair[0]) or why_none(metric, *pair) for metric in table.index
+        ]
     return pd.concat(tables, names=["predictor"])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from duokit.checks import Array, check_labels, check_members
+from duokit.checks import Array, check_labelled
 from duokit.fusion.masks import check_labels_kept, extent, masked
 
 
@@ -53,8 +53,7 @@ def nll_landscape(
     Raises:
         TypeError, ValueError: Logits or labels as for `fit_weights`; a grid that is empty.
     """
-    members = check_members([large, small])
-    target = check_labels(labels, *members[0].shape).to(members[0].device)
+    members, target = check_labelled([large, small], labels)
     if not 0 <= min(up_to) <= max(up_to) < np.inf or points < 2 or images < 1:
         raise ValueError(
             f"a grid needs up_to >= 0, points >= 2 and images >= 1, not up_to={up_to}, "

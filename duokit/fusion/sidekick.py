@@ -9,7 +9,7 @@ import torch
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from duokit.checks import Array, check_labels, check_members
+from duokit.checks import Array, check_labelled
 from duokit.fusion.masks import extent, masked
 from duokit.fusion.moments import moments
 from duokit.fusion.weights import WeightFit, fit_weights
@@ -86,8 +86,7 @@ def sidekick_test(
     Source: a score (Lagrange multiplier) test of the model of arXiv 2505.18636, with the
     variance of the efficient score; the paper itself has no such test.
     """
-    members = check_members([large, small])
-    target = check_labels(labels, *members[0].shape).to(members[0].device)
+    members, target = check_labelled([large, small], labels)
     n = len(target)
     if n < LEAST_IMAGES:
         raise ValueError(

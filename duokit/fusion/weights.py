@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from duokit.checks import Array, check_labels, check_members
+from duokit.checks import Array, check_labelled
 from duokit.fusion.masks import check_labels_kept, extent, masked
 from duokit.fusion.moments import Moments, moments
 from duokit.fusion.newton import (
@@ -110,8 +110,7 @@ def fit_weights(
 
     Source: Zhou, Shelhamer, Pleiss, arXiv 2505.18636, section 3.1 (the objective).
     """
-    stack = check_members(members)
-    target = check_labels(labels, *stack[0].shape).to(stack[0].device)
+    stack, target = check_labelled(members, labels)
     extents = [extent(z) for z in stack]
     check_labels_kept(stack, target, [each.depth for each in extents])
     unit = np.array([_unit(each.width) for each in extents])

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from duokit.checks import Array, check_labels, check_members, row_blocks
+from duokit.checks import Array, check_labelled, check_members, row_blocks
 from duokit.conversion import as_array, kind_of
 from duokit.metrics.arrays import ArrayLike, Floats, Whole
 from duokit.metrics.chance import paired_interval, share_interval
@@ -255,7 +255,7 @@ def _answers(
     members: Sequence[Array], labels: Array
 ) -> tuple[list[Whole], list[npt.NDArray[np.bool_]]]:
     """Return each member's answers, the first of equally large logits, and where they are right."""
-    checked = check_members(members)
-    true = check_labels(labels, *checked[0].shape).cpu().numpy()
+    checked, known = check_labelled(members, labels)
+    true = known.cpu().numpy()
     answers = [confidences(z).predictions for z in checked]
     return answers, [answer == true for answer in answers]

@@ -8,7 +8,7 @@ import pytest
 from duokit import fit_duo, load
 from duokit.fusion import MODES
 from duokit.logits import write_csv, write_npz
-from duokit.metrics import METRICS, compare_table, intervals
+from duokit.metrics import METRICS, compare_table, ends, intervals
 
 
 @pytest.fixture
@@ -68,6 +68,7 @@ def test_intervals(words, duokit, expected, tmp_path):
     wanted = intervals(
         expected["duo"], expected["large"], metrics=["nll", "aurc"], resamples=50, seed=3, level=0.8
     )
+    assert table.pop("no_interval").isna().all()
     pd.testing.assert_frame_equal(table.loc["duo"], wanted)
     assert table.loc["large", "difference"].isna().all()  # the baseline itself
     assert "difference_low" in text
@@ -77,6 +78,19 @@ def test_intervals(words, duokit, expected, tmp_path):
     assert duokit(*words, *options, "--out", tmp_path / "t.md")[0] == 0
     assert "| large | nll |" in (tmp_path / "t.md").read_text()
     assert "| - |" in (tmp_path / "t.md").read_text()
+
+
+@pytest.mark.promise("intervals")
+def test_no_interval_comes_with_its_reason(words, duokit, tmp_path):
+    given = ("--intervals", "--metrics", "nll", "mce", "ece_class", "--resamples", "20")
+    code, text, _ = duokit(*words, *given, "--out", tmp_path / "t.json")
+    assert code == 0
+    assert f"no interval for mce: {ends.MAXIMUM}" in text
+    assert f"no interval for ece_class: {ends.MANY}" in text
+    assert "no interval for nll" not in text
+    rows = json.loads((tmp_path / "t.json").read_text())
+    assert {row["no_interval"] for row in rows if row["metric"] == "mce"} == {ends.MAXIMUM}
+    assert {row["no_interval"] for row in rows if row["metric"] == "nll"} == {""}
 
 
 def test_files_without_a_name_are_paired_by_order(records, duokit, tmp_path, expected):
