@@ -139,13 +139,15 @@ def _run(source: str, space: dict[str, Any], name: str) -> str:
     """Run one cell as IPython does and return what it prints."""
     tree = ast.parse(MAGIC.sub(r"\1pass", source), name)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile(tree, name, "exec"), space)
-        if isinstance(last, ast.Expr):
-            value = eval(compile(ast.Expression(last.value), name, "eval"), space)
-            if value is not None:
-                space["display"](value)
-    for number in plt.get_fignums():
-        plt.figure(number).draw_without_rendering()
-    plt.close("all")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile(tree, name, "exec"), space)
+            if isinstance(last, ast.Expr):
+                value = eval(compile(ast.Expression(last.value), name, "eval"), space)
+                if value is not None:
+                    space["display"](value)
+        for number in plt.get_fignums():
+            plt.figure(number).draw_without_rendering()
+    finally:
+        plt.close("all")
     return printed.getvalue()

@@ -30,8 +30,8 @@ def pair_gains(
     """Return axes with one point a pair: its gain, per cent of the way to perfect, and its cost.
 
     Above the line at 0 the duo is better. A hollow point is a pair whose verdict is "open"; an
-    upright line is the interval of the gain. Pairs of unknown FLOPs are counted below the axis; if
-    no FLOPs are known, all pairs stand side by side.
+    upright line is the interval of the gain. Pairs of unknown FLOPs or without a gain (the large
+    model is perfect) are counted below the axis; if no FLOPs are known, all stand side by side.
 
     Args:
         table: Rows of one metric, as `duokit.ablations.pairs` returns: columns flops_balance (> 0,
@@ -51,6 +51,7 @@ def pair_gains(
     """
     _check(table, by, metric)
     ax = axes_or_new(ax, WIDTH, 4.2)
+    every, table = len(table), table.dropna(subset="gain")
     known = table["flops_balance"].notna()
     place = table["flops_balance"] if known.any() else pd.Series(range(len(table)), table.index)
     table = table.assign(x=place.astype(float))
@@ -77,6 +78,9 @@ def pair_gains(
         ax.set_xlabel("FLOPs unknown: no cost axis" if len(table) else "no pair to draw")
     elif not known.all():
         ax.set_xlabel(f"{ax.get_xlabel()}\n(unknown for {(~known).sum()} of {len(known)} pairs)")
+    if len(table) < every:
+        without = f"(no gain for {every - len(table)} of {every} pairs: nothing is left to gain)"
+        ax.set_xlabel(f"{ax.get_xlabel()}\n{without}")
     if "verdict" in table and bool((table["verdict"] == "open").any()):
         grey: dict[str, Any] = {
             "markeredgecolor": MUTED,

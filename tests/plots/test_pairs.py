@@ -94,3 +94,16 @@ def test_errors_say_what_to_do(table):
         pair_gains(table.assign(metric=["nll", "ece", "nll"]), metric="nll")
     with pytest.raises(ValueError, match="a FLOPs balance of 0"):
         pair_gains(table.assign(flops_balance=0), metric="nll")
+
+
+def test_pairs_without_a_gain_are_counted(table):
+    perfect = table.assign(gain=float("nan"))
+    assert "nothing is left to gain" in drawn(pair_gains(perfect, metric="nll")).get_xlabel()
+    some = table.assign(gain=[float("nan"), *table["gain"][1:]])
+    label = drawn(pair_gains(some, metric="nll")).get_xlabel()
+    assert f"no gain for 1 of {len(table)} pairs" in label
+
+
+def drawn(ax):
+    ax.figure.draw_without_rendering()
+    return ax
