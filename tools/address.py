@@ -20,7 +20,7 @@ SITES += r"|raw\.githubusercontent\.com/|codespaces\.new/"
 NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?"
 OWNER = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 REPOSITORY = re.compile(rf"(?P<site>{SITES})(?P<owner>{OWNER})/(?P<name>{NAME})")
-PAGES = re.compile(rf"(?P<owner>{OWNER})(?P<site>\.github\.io/)(?P<name>{NAME})")
+PAGES = re.compile(rf"(?<![A-Za-z0-9])(?P<owner>{OWNER})(?P<site>\.github\.io/)(?P<name>{NAME})")
 
 
 @dataclass(frozen=True)

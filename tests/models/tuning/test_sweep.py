@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 import time
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,19 +71,22 @@ def setting(stripes) -> Setting:
 
 @pytest.fixture
 def started(monkeypatch):
-    """Ray is started with two processors; on a busy machine not always at the first attempt."""
+    """Ray is started with two processors; a busy machine may miss its deadline of 30 seconds."""
     ray = pytest.importorskip("ray")
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for name in ("RAY_ADDRESS", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+        monkeypatch.delenv(name, raising=False)  # Ray's own processes are not to be measured
     real, given = ray.init, []
     small = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80_000_000}
 
     def init(**options):
         given.append(options)
-        for _ in range(3):
-            with suppress(Exception):
-                return real(**options, **small)
+        try:
+            return real(**options, **small)
+        except Exception as error:
             ray.shutdown()
-        return real(**options, **small)
+            if "timed out during startup" not in str(error):
+                raise
+            pytest.skip("Ray did not start within its 30 seconds")
 
     monkeypatch.setattr(ray, "init", init)
     yield given
