@@ -38,6 +38,7 @@ OPERATE = {
     ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
     ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
+COUNTS = ("file", "mutants", "tried", "survived")
 SURVIVORS = ("file", "place", "change", "reason")
 
 
@@ -192,8 +193,8 @@ def start(mutant: Mutant | None, file: str, seconds: float) -> int:
 
 def run(
     file: str, *, workers: int, share: float, seed: int, show: bool
-) -> tuple[int, list[Mutant], float]:
-    """Return how many mutants of a file were tried, those that survived, and the seconds."""
+) -> tuple[int, int, list[Mutant], float]:
+    """Return how many mutants a file has, how many were tried, those that survived, seconds."""
     begun = time.monotonic()
     _, status = os.waitpid(start(None, file, 600), 0)
     if status:
@@ -201,7 +202,7 @@ def run(
     plain = time.monotonic() - begun
     draw = random.Random(seed)
     running: dict[int, Mutant] = {}
-    tried, survived = 0, []
+    every, tried, survived = 0, 0, []
 
     def finish() -> None:
         process, status = os.wait()
@@ -212,6 +213,7 @@ def run(
                 print(f"    survived  {mutant.place}: {mutant.change}", flush=True)
 
     for mutant in mutants(ROOT / "duokit" / file):
+        every += 1
         if draw.random() >= share:
             continue
         tried += 1
@@ -220,7 +222,7 @@ def run(
             finish()
     while running:
         finish()
-    return tried, survived, time.monotonic() - begun
+    return every, tried, survived, time.monotonic() - begun
 
 
 def main() -> int:
@@ -240,7 +242,7 @@ def main() -> int:
     counts = {row["file"]: row for row in _read((given.out or ROOT) / "mutants.csv")}
     unexplained = 0
     for file in _files(given.what):
-        tried, survived, seconds = run(
+        every, tried, survived, seconds = run(
             file, workers=given.workers, share=given.share, seed=given.seed, show=given.show
         )
         if not tried:
@@ -250,12 +252,12 @@ def main() -> int:
             dict(zip(SURVIVORS, (*m[:3], reasons.get(m[:3], "")), strict=True)) for m in survived
         ]
         unexplained += sum(not row["reason"] for row in rows)
-        counts[file] = {"file": file, "mutants": tried, "survived": len(survived)}
+        counts[file] = dict(zip(COUNTS, (file, every, tried, len(survived)), strict=True))
         known = [row for row in known if row["file"] != file] + rows
         print(f"{file}: {len(survived)} of {tried} survive, {seconds:.0f} s", flush=True)
         if given.out:
             order = sorted(counts.values(), key=lambda row: row["file"])
-            _write(given.out / "mutants.csv", ("file", "mutants", "survived"), order)
+            _write(given.out / "mutants.csv", COUNTS, order)
             _write(given.out / "survivors.csv", SURVIVORS, sorted(known, key=lambda r: r["file"]))
     print(f"{unexplained} survivors without a reason in survivors.csv")
     return int(unexplained > 0)

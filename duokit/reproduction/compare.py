@@ -12,7 +12,7 @@ from duokit.checks import Array
 from duokit.evaluation import Duo, fit_duo
 from duokit.fusion.combine import combine
 from duokit.logits.record import Record
-from duokit.metrics.ends import interval_ends
+from duokit.metrics.ends import Measured, few_answers, interval_ends, why_none
 from duokit.metrics.intervals import intervals, resampled
 from duokit.metrics.paper import paper_row
 from duokit.metrics.scores import Scores, score
@@ -184,7 +184,7 @@ def gains_beside_published(
     Returns:
         Index metric; columns yours, low, high (95 %), published, verdict: "agrees" if the
         published gain lies within, else "smaller" or "larger" (yours); "unknown" where nothing
-        is left to gain; "other images".
+        is left to gain, or too few answers are wrong for an interval; "other images".
 
     Raises:
         ValueError: As `beside_published`.
@@ -195,7 +195,8 @@ def gains_beside_published(
         raise ValueError(f"these are not the authors' images: {'; '.join(faults)}")
     rows = _rows(benchmark, fit_duo(val), test, large, small)
     pair = [_scores(rows[name], test[0].labels) for name in ("duo", "large")]
-    new, old = (np.array(list(evaluate(each, NAMES).values())) for each in pair)
+    measured = [Measured(each, evaluate(each, NAMES)) for each in pair]
+    new, old = (np.array(list(each.values.values())) for each in measured)
     counted = [Weighted(each, NAMES) for each in pair]
     drawn = resampled(counted, NAMES, resamples=resamples, seed=seed)
     perfect = np.array([PERFECT[name] for name in NAMES])
@@ -204,12 +205,14 @@ def gains_beside_published(
         shares = (drawn[0] - drawn[1]) / (perfect - drawn[1])
     yours[~np.isfinite(yours)] = np.nan
     shares[~np.isfinite(shares)] = np.nan
+    few = few_answers(pair[1].correct)
+    shares[:, [bool(few or why_none(name, *measured)) for name in NAMES]] = np.nan
     low, high = interval_ends(shares, 0.95)
     published = _of_pair(published_gains(benchmark, soups=True), large, small)
     theirs = published[list(NAMES)].to_numpy(dtype=float)
     words = np.where(yours > theirs, "larger", "smaller").astype(object)
     words[(low <= theirs) & (theirs <= high)] = "agrees"
-    words[np.isnan(yours)] = "unknown"
+    words[np.isnan(yours) | np.isnan(low)] = "unknown"
     found = {"yours": yours, "low": low, "high": high, "published": theirs}
     verdict = "other images" if faults else words
     return pd.DataFrame(found, index=pd.Index(NAMES, name="metric")).assign(verdict=verdict)

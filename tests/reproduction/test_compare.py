@@ -1,5 +1,7 @@
 """Yours beside theirs: the released code's numbers, and a verdict for each kind of benchmark."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -210,3 +212,17 @@ def test_a_gain_agrees_where_the_published_one_lies_in_its_interval(same, record
     assert found["nll"] == "smaller"
     assert found["accuracy"] == "larger"
     assert found["auroc"] == "agrees"
+
+
+def test_a_gain_of_few_errors_has_no_interval_and_no_verdict(same, records):
+    val, test = records["val"], records["test"]
+    right = [record.logits.astype(np.float32) for record in test]
+    for logits in right:
+        logits[np.arange(len(logits)), test[0].labels] += 20
+    sure = [
+        dataclasses.replace(record, logits=z.astype(np.float16))
+        for record, z in zip(test, right, strict=True)
+    ]
+    found = gains_beside_published("imagenet", val, sure, resamples=50, **PAIR)
+    assert found[["low", "high"]].isna().all(axis=None)
+    assert set(found["verdict"]) == {"unknown"}
