@@ -116,7 +116,8 @@ def _intervals(scores: dict[str, Scores], given: argparse.Namespace) -> pd.DataF
         for name, own in scores.items()
     }
     measured = {
-        name: Measured(scores[name], table["value"].to_dict()) for name, table in tables.items()
+        name: Measured(scores[name], {str(metric): v for metric, v in table["value"].items()})
+        for name, table in tables.items()
     }
     for name, table in tables.items():
         pair = [measured[each] for each in dict.fromkeys((name, BASELINE))]
