@@ -5,7 +5,6 @@ Committed outputs show them without; here they compute, compare and give verdict
 
 import dataclasses
 import shlex
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,27 +16,17 @@ from duokit.images import default_splits, load
 from duokit.logits.store import load_parts, save
 from duokit.models import Recipe, backbone
 from duokit.models.pretrained import METHOD
-from duokit.notebooks import execute
 from tests.images.benchmarks import imagenet_labels, write_imagenet
 from tests.reproduction.samples import LARGE, make_pair
+from tests.strangers import run_chapter
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "book" / "notebooks"
 TINY = "ShuffleNet_V2_X0_5"
 
 
-def text(notebook):
-    """Return all that an executed notebook shows as text."""
-    found = []
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", []):
-            shown = output.get("data", {}).get("text/plain", output.get("text", ""))
-            found.append("".join(shown))
-    return "\n".join(found)
-
-
 def run(name, tmp_path, **parameters):
+    """Return all that the chapter shows as text."""
     given = {"logits": str(tmp_path / "logits"), "resamples": 100, **parameters}
-    return execute(NOTEBOOKS / f"{name}.ipynb", tmp_path / "out" / f"{name}.ipynb", given)
+    return "\n".join(run_chapter(name, given))
 
 
 def store(folder, records):
@@ -83,7 +72,7 @@ def kept_before(root, folder):
 def test_imagenet_from_pictures_to_verdict(tmp_path, hub):
     root = write_imagenet(tmp_path / "val", imagenet_labels(each=1))
     kept_before(root, tmp_path / "logits")
-    notebook = run(
+    shown = run(
         *("imagenet", tmp_path), data=str(root), small=TINY, any_pictures=True, device="cpu"
     )
     made = load_parts(tmp_path / "logits" / Recipe(backbone(TINY).model).folder, "val", "test")
@@ -91,7 +80,6 @@ def test_imagenet_from_pictures_to_verdict(tmp_path, hub):
         "val": (50, 1000),
         "test": (950, 1000),
     }
-    shown = text(notebook)
     assert "Logits of this pair" in shown
     assert "Not the authors' pictures: val of torchvision:convnext_base: 50 images" in shown
     assert "80 numbers were compared: 80 other images" in shown
@@ -102,7 +90,7 @@ def test_imagenet_from_pictures_to_verdict(tmp_path, hub):
 def test_imagenet_v2_takes_the_weights_of_imagenet(tmp_path):
     store(tmp_path / "logits", make_pair("val", n=60, k=30, dataset="imagenet", seed=1))
     store(tmp_path / "logits", make_pair("shifted", n=80, k=30, dataset="imagenet_v2", seed=2))
-    shown = text(run("imagenet_v2", tmp_path, any_pictures=True, mode="uq_only"))
+    shown = run("imagenet_v2", tmp_path, any_pictures=True, mode="uq_only")
     assert "80 numbers were compared: 80 other images" in shown
     assert "Mode uq_only" in shown
 
@@ -112,8 +100,7 @@ def test_caltech256_with_fine_tuned_records_of_the_authors_split(tmp_path):
     for part, n, seed in (("val", info.val, 1), ("test", info.test, 2)):
         records = make_pair(part, n=n, k=info.classes, dataset="caltech256", seed=seed, run=0)
         store(tmp_path / "logits", records)
-    notebook = run("caltech256", tmp_path, data="my pictures")
-    shown = text(notebook)
+    shown = run("caltech256", tmp_path, data="my pictures")
     assert "56 numbers were compared" in shown  # no row with the authors' weights: another run
     assert "Not the authors' pictures" not in shown
     assert "other images" not in shown
@@ -130,11 +117,11 @@ def test_iwildcam_shifted_takes_the_weights_of_the_known_cameras(tmp_path):
         large, small = make_pair(part, n=n, k=30, dataset="iwildcam", seed=seed, run=0)
         large = dataclasses.replace(large, model=backbone("Swin_V2_B").model)
         store(tmp_path / "logits", [large, small])
-    shown = text(run("iwildcam_shifted", tmp_path, any_pictures=True))
+    shown = run("iwildcam_shifted", tmp_path, any_pictures=True)
     assert "test of torchvision:swin_v2_b: 80 images of 30 classes, the authors' 42,791" in shown
     assert "56 numbers were compared: 56 other images" in shown
 
 
 def test_a_pair_that_the_authors_do_not_have_stops_the_page(tmp_path):
-    with pytest.raises(RuntimeError, match="no sidekick of ConvNeXt_Base 'ResNet18'; near it"):
+    with pytest.raises(ValueError, match="no sidekick of ConvNeXt_Base 'ResNet18'; near it"):
         run("imagenet", tmp_path, small="ResNet18")
