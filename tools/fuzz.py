@@ -1,8 +1,8 @@
 """Coverage-guided fuzzing of everything that reads what others wrote.
 
-Whatever the bytes, a reader returns, or raises ValueError or OSError with the file's name in it:
-nothing else, in no more than ten seconds and two gigabytes. libFuzzer, through atheris, mutates
-valid files and keeps the inputs that reach new code.
+Whatever the bytes, a reader returns, or raises TypeError, ValueError or OSError with the file's
+name in it: nothing else, in no more than ten seconds and two gigabytes. libFuzzer, through
+atheris, mutates valid files and keeps the inputs that reach new code.
 
     make fuzz                                            60 seconds each
     python tools/fuzz.py csv npz --seconds 600 --out benchmarks/fuzz.csv
@@ -172,7 +172,7 @@ def _tried(read: Callable[[], Any], path: Path | None) -> None:
     """Call a reader; an error of another type, or without the file's name, goes on up."""
     try:
         read()
-    except (ValueError, OSError) as error:
+    except (TypeError, ValueError, OSError) as error:
         told = f"{error} {getattr(error, 'filename', '')}"
         if type(error) in (UnicodeDecodeError, UnicodeEncodeError):
             raise

@@ -154,7 +154,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray]
                 found = {name: _member(archive, name) for name in names if name in there}
                 return found, there
         except (
-            *(zipfile.BadZipFile, zlib.error, EOFError, KeyError),
+            *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError),
             *(RuntimeError, OverflowError, MemoryError),  # encrypted; absurd sizes
         ) as error:
             raise ValueError(f"no .npz, or damaged: {error}") from error

@@ -155,6 +155,17 @@ def test_an_archive_with_too_many_members_is_refused(tmp_path, low):
         read_npz(path)
 
 
+def test_an_archive_whose_list_lies_elsewhere_is_named(tmp_path):
+    """Where members begin is counted from where the list says that it is."""
+    path = write_npz(full(), tmp_path / "moved.npz")
+    content = bytearray(path.read_bytes())
+    said = content.rindex(b"PK\5\6") + 16
+    content[said : said + 4] = (10**6).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"moved\.npz"):
+        read_npz(path)
+
+
 def test_our_own_archives_pass_the_lowest_limits(tmp_path, low):
     record = full()
     assert_equal(read_npz(write_npz(record, tmp_path / "own.npz")), record)
