@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -85,12 +86,15 @@ def read_array(file: BinaryIO, size: int) -> np.ndarray:
         size: bytes that it holds, unpacked.
 
     Raises:
-        ValueError: no .npy, an array of objects, or one of another size than the file.
+        ValueError: no .npy, an array of objects or structures, one of another size than the file,
+            or text that is none.
     """
     start = io.BytesIO(file.read(LONGEST_HEADER))
     shape, by_column, dtype = _header(start)
     if dtype.hasobject:
         raise ValueError("an array of Python objects, which can only be unpickled")
+    if dtype.kind == "V":
+        raise ValueError(f"an array of {dtype}, which is neither numbers nor text")
     wanted, there = math.prod(shape) * dtype.itemsize, size - start.tell()
     if min(shape, default=0) < 0 or wanted != there:
         raise ValueError(
@@ -106,6 +110,10 @@ def read_array(file: BinaryIO, size: int) -> np.ndarray:
         done += len(block)
     if done != wanted:
         raise ValueError(f"{wanted - done:,} bytes are missing: it is cut short")
+    if dtype.kind == "U":
+        letters = np.frombuffer(values, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        if letters.max(initial=0) > sys.maxunicode:
+            raise ValueError("a text in it has characters that do not exist: it is damaged")
     array: np.ndarray = np.ndarray(shape, dtype, values, order="F" if by_column else "C")
     return array
 

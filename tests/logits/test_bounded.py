@@ -155,6 +155,22 @@ def test_an_archive_with_too_many_members_is_refused(tmp_path, low):
         read_npz(path)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_texts_of_letters_that_do_not_exist_are_refused(tmp_path, order):
+    letters = np.array([0x61, 0x110000], f"{order}u4")
+    ids, logits = letters.view(f"{order}U1"), np.eye(2, dtype=np.float32)
+    np.savez(tmp_path / "odd.npz", logits=logits, labels=[0, 1], ids=ids)
+    with pytest.raises(ValueError, match=r"odd\.npz.*ids.*characters that do not exist"):
+        read_npz(tmp_path / "odd.npz")
+
+
+def test_structures_are_no_ids(tmp_path):
+    ids = np.array([(0,), (1,)], [("number", "i4")])
+    np.savez(tmp_path / "odd.npz", logits=np.eye(2, dtype=np.float32), labels=[0, 1], ids=ids)
+    with pytest.raises(ValueError, match=r"odd\.npz.*neither numbers nor text"):
+        read_npz(tmp_path / "odd.npz")
+
+
 def test_an_archive_whose_list_lies_elsewhere_is_named(tmp_path):
     """Where members begin is counted from where the list says that it is."""
     path = write_npz(full(), tmp_path / "moved.npz")
