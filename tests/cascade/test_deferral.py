@@ -297,5 +297,7 @@ def test_refuses_other_options():
         defer_by_gain([0.5, 0.5], [0.5], cost=0)
     with pytest.raises(ValueError, match="small is 0 FLOPs"):
         expected_flops(0.5, small=0, large=1)
+    with pytest.raises(ValueError, match="large is inf FLOPs"):
+        expected_flops(0.5, small=1, large=np.inf)
     with pytest.raises(ValueError, match="ratio must be"):
         expected_flops(1.5, small=1, large=1)

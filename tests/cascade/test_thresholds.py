@@ -222,7 +222,8 @@ def test_refuses_targets_that_make_no_sense():
         threshold_for_accuracy(*given, 0.5, certainty=0.9, grid=[0.5, 0.5])
     with pytest.raises(ValueError, match="grid is for a threshold with certainty"):
         threshold_for_accuracy(*given, 0.5, grid=[0.5])
-    with pytest.raises(ValueError, match="the default grid from 0 to 1"):
-        threshold_for_accuracy(given[0] * 5, *given[1:], 0.5, certainty=0.9)
+    for outside in (given[0] * 1.5 / given[0].max(), given[0] - given[0].min() - 0.1):
+        with pytest.raises(ValueError, match="the default grid from 0 to 1"):
+            threshold_for_accuracy(outside, *given[1:], 0.5, certainty=0.9)
     with pytest.raises(ValueError, match="must lie in"):
         check_threshold(threshold_for_ratio(given[0], 0.5), *given, level=1)
