@@ -52,7 +52,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 		$(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(PY) install pip; }
 	@echo "==> installing duokit and the pinned packages (a few minutes the first time)"
-	$(PY) -m pip install -c constraints.txt -e ".[models,book,dev]"
+	$(PY) -m pip install --no-compile -c constraints.txt -e ".[models,book,dev]"
 	@echo "==> checking that the packages agree and load"
 	@$(PY) -m pip check
 	@$(PY) -c 'import matplotlib.font_manager, torch, duokit; print("duokit", duokit.__version__, "torch", torch.__version__)'
@@ -120,6 +120,10 @@ fuzz: $(INSTALLED) ## fuzz every reader of files, FUZZ=60 seconds each; counts i
 .PHONY: mutants
 mutants: $(INSTALLED) ## break fusion, metrics, cascade and logits line by line: which tests notice? (hours)
 	$(PY) tools/mutate.py fusion metrics cascade logits --workers $(WORKERS) --out benchmarks
+
+.PHONY: promises
+promises: $(INSTALLED) ## run the tests that hold the kit to its promises and write that page of the book
+	$(PY) tools/promises.py --workers $(WORKERS)
 
 .PHONY: set-repo
 set-repo: ## carry the public address of the repository to every file: URL=https://github.com/me/fork

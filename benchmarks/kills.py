@@ -4,10 +4,11 @@ A small network learns scikit-learn's digits from random weights, on a CPU, in a
 One run is left alone. Each of the others is killed (SIGKILL) at a random moment and started again
 until it ends: same weights of the best epoch, same last weights, same history?
 
-    python benchmarks/kills.py --kills 10
+    python benchmarks/kills.py --kills 10 --out benchmarks/kills.csv
 """
 
 import argparse
+import csv
 import hashlib
 import json
 import os
@@ -91,6 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--out", type=Path, metavar="CSV", help="where to keep a row for each run")
     parser.add_argument(CHILD, type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.in_this_process is not None:
@@ -106,7 +108,7 @@ def main() -> None:
         finish(folders[0])
         steps, expected = kept_steps(folders[0]), digest(folders[0])
         print(f"{'left alone':>15}, {steps:4d} steps       {expected}", flush=True)
-        same = killed = 0
+        same, killed, rows = 0, 0, []
         for number, folder in enumerate(folders[1:], start=1):
             # a little less than all: it shall not end before it is killed
             killed += kill(folder, moments.randrange(steps * 9 // 10), moments.uniform(0, 0.6))
@@ -114,8 +116,16 @@ def main() -> None:
             finish(folder)
             found = digest(folder)
             same += found == expected
+            rows.append(
+                {"run": number, "steps": steps, "kept": kept, "same": int(found == expected)}
+            )
             verdict = "same" if found == expected else "ANOTHER RESULT"
             print(f"{number:9d} killed, {kept:4d} steps kept  {found} {verdict}", flush=True)
+    if args.out is not None:
+        with args.out.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, rows[0], lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
     print(f"{killed} runs killed, {same} of {args.kills} results are those of the run left alone")
     if min(same, killed) < args.kills:
         raise SystemExit(1)

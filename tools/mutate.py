@@ -6,6 +6,7 @@ same folder run against it in a forked process; a mutant under which they all pa
     python tools/mutate.py fusion                      all mutants of duokit/fusion
     python tools/mutate.py metrics/ranked.py --show    one file; name the survivors as they come
     python tools/mutate.py fusion metrics cascade logits --out benchmarks
+    python tools/mutate.py fusion --again --out benchmarks    only those of survivors.csv
 
 --out writes mutants.csv (one row a file) and keeps survivors.csv (one row a survivor) up to date:
 its column `reason` is written by hand and says why no test could tell, or why none should. The
@@ -87,10 +88,12 @@ def _changes(node: ast.AST, place: str, line: ast.AST) -> Iterator[tuple]:
 
 
 def _only_text(node: ast.AST) -> bool:
-    """Return whether a node only words a message, or is there for type checkers."""
+    """Return whether a node only words a message, doubts what is sure, or is for type checkers."""
     if isinstance(node, ast.Raise | ast.JoinedStr | ast.ImportFrom | ast.Import):
         return True
     if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return True
+    if isinstance(node, ast.keyword) and node.arg == "strict":
         return True
     call = node.value if isinstance(node, ast.Expr) else None
     return isinstance(call, ast.Call) and ast.unparse(call.func) == "warnings.warn"
@@ -192,7 +195,7 @@ def start(mutant: Mutant | None, file: str, seconds: float) -> int:
 
 
 def run(
-    file: str, *, workers: int, share: float, seed: int, show: bool
+    file: str, *, workers: int, share: float, seed: int, show: bool, only: set | None = None
 ) -> tuple[int, int, list[Mutant], float]:
     """Return how many mutants a file has, how many were tried, those that survived, seconds."""
     begun = time.monotonic()
@@ -214,7 +217,7 @@ def run(
 
     for mutant in mutants(ROOT / "duokit" / file):
         every += 1
-        if draw.random() >= share:
+        if draw.random() >= share or (only is not None and mutant[:3] not in only):
             continue
         tried += 1
         running[start(mutant, file, 10 + 6 * plain)] = mutant._replace(tree=ast.Module([], []))
@@ -232,6 +235,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes at a time (default: 2)")
     parser.add_argument("--share", type=float, default=1.0, help="of the mutants (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="of that draw (default: 0)")
+    parser.add_argument("--again", action="store_true", help="only what survived before")
     parser.add_argument("--show", action="store_true", help="print survivors as they come")
     parser.add_argument("--out", type=Path, help="folder of mutants.csv and survivors.csv")
     given = parser.parse_args()
@@ -242,11 +246,17 @@ def main() -> int:
     counts = {row["file"]: row for row in _read((given.out or ROOT) / "mutants.csv")}
     unexplained = 0
     for file in _files(given.what):
+        only = {tuple(row.values())[:3] for row in known if row["file"] == file}
+        if given.again and not only:
+            continue
         every, tried, survived, seconds = run(
-            file, workers=given.workers, share=given.share, seed=given.seed, show=given.show
-        )
+            file, workers=given.workers, share=given.share, seed=given.seed, show=given.show,
+            only=only if given.again else None,
+        )  # fmt: skip
         if not tried:
             continue
+        if given.again:
+            tried = int(counts[file]["tried"])
         reasons = {(row["file"], row["place"], row["change"]): row["reason"] for row in known}
         rows = [
             dict(zip(SURVIVORS, (*m[:3], reasons.get(m[:3], "")), strict=True)) for m in survived

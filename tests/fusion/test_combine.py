@@ -33,7 +33,8 @@ def slow(mode, members, i):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_formula(mode, members):
-    fused = combine(mode, members, weights=W, own_weights=V)
+    fitted = {} if mode == "raw_mean" else {"weights": W, "own_weights": V}
+    fused = combine(mode, members, **fitted)
     expected = np.array([slow(mode, members, i) for i in range(len(members[0]))])
     assert fused.logits == pytest.approx(expected, abs=1e-5)
     answering = members[0] if mode == "uq_only" else expected
@@ -43,6 +44,15 @@ def test_formula(mode, members):
 @pytest.mark.parametrize("mode", MODES)
 def test_one_member_alone_keeps_its_class(mode, members):
     fused = combine(mode, members[:1], weights=[2.0], own_weights=[2.0])
+    assert (fused.predictions == members[0].argmax(1)).all()
+    if mode == "raw_mean":
+        assert (fused.logits == members[0]).all()
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "raw_mean"])
+def test_without_any_weight_the_first_member_answers(mode, members):
+    fused = combine(mode, members, weights=[0.0, 0.0], own_weights=[0.0, 0.0])
+    assert (fused.logits == fused.logits[:, :1]).all()
     assert (fused.predictions == members[0].argmax(1)).all()
 
 
