@@ -32,9 +32,7 @@ def count(workers: int) -> Counter[str]:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-m", "promise", "-n", str(workers)]
         subprocess.run([*command, f"--junitxml={report}", "tests"], cwd=ROOT, check=True)
-        passed = [
-            c for c in ET.parse(report).iter("testcase") if c.find("skipped") is None
-        ]
+        passed = [c for c in ET.parse(report).iter("testcase") if c.find("skipped") is None]
     return Counter(p.get("value") for case in passed for p in case.iter("property"))
 
 

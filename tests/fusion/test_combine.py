@@ -116,6 +116,24 @@ def test_a_landscape_has_a_side_for_a_model_without_weight():
     assert none.small[-1] == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("images", "stride"), [(300, 1), (299, 2), (100, 3), (1, 300)])
+def test_a_landscape_takes_evenly_spaced_images(images, stride):
+    (large, small), labels = make_duo(300)
+    given = {"up_to": (2.0, 1.0), "points": 2}
+    some = nll_landscape(large, small, labels, images=images, **given)
+    fewer = nll_landscape(large[::stride], small[::stride], labels[::stride], **given)
+    assert (some.nll == fewer.nll).all()
+
+
+@pytest.mark.parametrize(
+    "grid", [{"up_to": (1.0, -0.1)}, {"up_to": (np.inf, 1.0)}, {"points": 1}, {"images": 0}]
+)
+def test_an_empty_landscape_is_refused(members, grid):
+    grid = {"up_to": (1.0, 1.0), **grid}
+    with pytest.raises(ValueError, match="a grid needs up_to >= 0, points >= 2 and images >= 1"):
+        nll_landscape(*members, np.zeros(200, dtype=int), **grid)
+
+
 def test_refusals(members):
     with pytest.raises(ValueError, match="mode is 'mean'; choose one of weighted"):
         combine("mean", members)
@@ -129,5 +147,3 @@ def test_refusals(members):
         weighted(members, [1.0, np.nan])
     with pytest.raises(ValueError, match="members is empty"):
         combine("raw_mean", [])
-    with pytest.raises(ValueError, match="up_to >= 0"):
-        nll_landscape(*members, np.zeros(200, dtype=int), up_to=(1.0, -0.1))
