@@ -14,6 +14,7 @@ book/metrics_reference.md that is made from it.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ import pandas as pd
 from scipy.stats import binom
 
 from duokit.ablations.comparing import UNTESTED, paired_test
+from duokit.ablations.temperatures import bootstrap_weights
 from duokit.cascade.intervals import Outcome, cascade_intervals
+from duokit.claims.statistics import mean
+from duokit.claims.statistics import resampled as clustered
 from duokit.evaluation import fit_duo
 from duokit.fusion.weights import fit_weights
 from duokit.logits.store import load
@@ -31,12 +35,17 @@ from duokit.metrics.intervals import intervals, resampled
 from duokit.metrics.scores import score
 from duokit.metrics.table import METRICS, evaluate
 from duokit.metrics.weighted import Weighted
-from duokit.trust.agreement import agreement
+from duokit.trust.agreement import SHARES, agreement
+from duokit.trust.alignment import alignment, alignment_difference
+from duokit.trust.calibration import calibration_similarity
+from duokit.trust.maps import load_maps
 
 HERE = Path(__file__).resolve().parent
 TABLE = HERE / "coverage.csv"
 FOLDER = HERE.parent / "book" / "artifacts" / "fashion_mnist_c-finetuned"
+MAPS = HERE.parent / "book" / "maps" / "caltech101"
 LEVEL, CLOSE = 0.95, 1e-9
+ENDS, DIFFERENCE_ENDS = ["low", "high"], ["difference_low", "difference_high"]
 COLUMNS = ["quantity", "of", "population", "n", "nominal", "observed", "error", "given", "method"]
 SLOW = ("ece_class", "ece_smooth", "macro_f1")
 SIZES = (50, 200, 1000)
@@ -159,88 +168,149 @@ def test_rows(population: tuple, n: int, samples: int, metrics: list[str]) -> li
 
 
 def cascade_rows(population: tuple, n: int, samples: int) -> list:
-    """Of each number of a cascade: how often its interval holds the truth."""
-    duo, _, labels, (_, small) = population
-    parts = [score(small, labels).uncertainty, small.argmax(1) == labels, duo.argmax(1) == labels]
-    names = ["small", "deferred", "auroc", "area", "s_d", "s_d_oracle"]
-    true = cascade_intervals(Outcome(*parts, (1, 10)), metrics=names, budgets=[4], resamples=1)[
-        "value"
-    ]
-    random, held, known = np.random.default_rng(3), [], []
-    for seed in range(samples):
-        at = random.integers(0, len(labels), n)
-        outcome = Outcome(*(part[at] for part in parts), (1, 10))
-        table = cascade_intervals(outcome, metrics=names, budgets=[4], resamples=200, seed=seed)
-        held.append(((table["low"] <= true + CLOSE) & (true - CLOSE <= table["high"])).to_numpy())
-        known.append(table["low"].notna().to_numpy())
+    """Of each number of a cascade, and of how far it is from one that is as unsure as the large."""
+    duo, _, labels, (large, small) = population
+    right = [small.argmax(1) == labels, duo.argmax(1) == labels]
+    gates = [score(z, labels).uncertainty for z in (small, large)]
+    quick = ["small", "deferred", "auroc", "area", "s_d", "s_d_oracle"]
     rows = []
-    for place, name in enumerate(true.index):
-        given = np.array(known)[:, place]
-        share = np.array(held)[given, place].mean() if given.any() else np.nan
-        method = "Clopper-Pearson" if name in ("small", "deferred") else "percentiles"
-        rows.append(
-            _row(
-                f"cascade: {name}",
-                "value",
-                "Fashion-MNIST",
-                n,
-                share,
-                given.sum(),
-                given.mean(),
-                method,
-            )
-        )
+    for names, some in ((quick, samples), (["s_o"], samples // 4)):
+        how = {"metrics": names, "budgets": [4] if names == quick else [], "points": 200}
+
+        def table(at: np.ndarray, seed: int, how: dict = how, resamples: int = 200) -> pd.DataFrame:
+            both = [Outcome(u[at], *(r[at] for r in right), (1, 10)) for u in gates]
+            return cascade_intervals(*both, **how, resamples=resamples, seed=seed)
+
+        true = table(np.arange(len(labels)), 0, resamples=1)
+        drawn = [table(at, seed) for seed, at in _samples(len(labels), n, some, seed=3)]
+        shares = {"small": "Clopper-Pearson", "deferred": "Clopper-Pearson"}
+        rows += _counted("cascade: ", "value", n, true["value"], [t[ENDS] for t in drawn], shares)
+        apart = true["difference"].drop(["small", "deferred"], errors="ignore")  # the same models
+        ends = [t.loc[apart.index, DIFFERENCE_ENDS] for t in drawn]
+        rows += _counted("cascade: ", "difference", n, apart, ends, {})
     return rows
 
 
 def agreement_rows(population: tuple, n: int, samples: int) -> list:
-    """Of each measure of agreement between the large and the small model."""
-    _, _, labels, (large, small) = population
-    true = agreement(large, small, labels, resamples=0).measures["value"]
-    random, held = np.random.default_rng(4), []
-    for seed in range(samples):
-        at = random.integers(0, len(labels), n)
-        table = agreement(large[at], small[at], labels[at], resamples=200, seed=seed).measures
-        held.append(((table["low"] <= true + CLOSE) & (true - CLOSE <= table["high"])).to_numpy())
-    methods = dict.fromkeys(("kl", "jensen_shannon", "probability_loyalty"), "percentiles")
+    """Of each measure of agreement between the large and the small model, and less the duo's."""
+    duo, _, labels, (large, small) = population
+
+    def table(at: np.ndarray, seed: int, resamples: int = 200) -> pd.DataFrame:
+        models = (large[at], small[at], labels[at])
+        return agreement(*models, baseline=duo[at], resamples=resamples, seed=seed).measures
+
+    true = table(np.arange(len(labels)), 0, resamples=0)
+    drawn = [table(at, seed) for seed, at in _samples(len(labels), n, samples, seed=4)]
+    plain = dict.fromkeys(("kl", "jensen_shannon", "probability_loyalty"), "percentiles")
+    methods = dict.fromkeys(true.index, "Clopper-Pearson") | plain
     methods["accuracy_change"] = "Bonett-Price"
+    rows = _counted("agreement: ", "value", n, true["value"], [t[ENDS] for t in drawn], methods)
+    paired = dict.fromkeys((*SHARES, "accuracy_change"), "Bonett-Price")
+    ends = [t[DIFFERENCE_ENDS] for t in drawn]
+    return rows + _counted("agreement: ", "difference", n, true["difference"], ends, paired)
+
+
+def trust_rows(population: tuple, n: int, samples: int) -> list:
+    """Of the measures of calibration of two models in ten bins, and of their difference."""
+    _, _, labels, (large, small) = population
+
+    def table(at: np.ndarray, seed: int, resamples: int = 200) -> pd.DataFrame:
+        models = {"large": large[at], "small": small[at]}
+        found = calibration_similarity(models, labels[at], resamples=resamples, seed=seed)
+        return found.xs("small").droplevel("form")
+
+    true = table(np.arange(len(labels)), 0, resamples=2)
+    drawn = [table(at, seed) for seed, at in _samples(len(labels), n, samples, seed=7)]
+    methods = {"ece": "widened", "mce": "none"}
     return [
-        _row(
-            f"agreement: {name}",
-            "value",
-            "Fashion-MNIST",
-            n,
-            share,
-            samples,
-            1,
-            methods.get(name, "Clopper-Pearson"),
+        row
+        for of, ends in (("value", ENDS), ("difference", DIFFERENCE_ENDS))
+        for row in _counted("trust: ", of, n, true[of], [t[ends] for t in drawn], methods)
+    ]
+
+
+def alignment_rows(n: int, samples: int) -> list:
+    """Of the alignment of attribution maps, the pictures with committed maps as the population."""
+    models = [f"tf_efficientnet_{m}" for m in ("lite2-192-finetuned-0", "lite0-96-finetuned-3")]
+    folders = [MAPS / name for name in (*models, "tf_efficientnet_lite0-96-finetuned-4")]
+    maps = [load_maps(folder / "kernel_shap-0.safetensors").values for folder in folders]
+    names = ("large", "small", "another training")
+
+    def tables(at: np.ndarray, seed: int) -> list[pd.DataFrame]:
+        some = {name: values[at] for name, values in zip(names, maps, strict=True)}
+        found = alignment(some, pairs=[names[:2]], resamples=200, seed=seed)
+        apart = alignment_difference(some, names[:2], names[::2], resamples=200, seed=seed)
+        return [table.set_index("measure") for table in (found, apart)]
+
+    true = tables(np.arange(len(maps[0])), 0)
+    drawn = [tables(at, seed) for seed, at in _samples(len(maps[0]), n, samples, seed=8)]
+    return [
+        row
+        for kind, (of, column) in enumerate((("value", "value"), ("difference", "difference")))
+        for row in _counted(
+            "maps: ", of, n, true[kind][column], [each[kind][ENDS] for each in drawn], {}, "maps"
         )
-        for name, share in zip(true.index, np.mean(held, axis=0), strict=True)
     ]
 
 
 def weight_rows(population: tuple, n: int, samples: int) -> list:
-    """Of the two weights: 1.96 standard errors to either side."""
+    """Of the two weights: 1.96 standard errors to either side, and quantiles of other draws."""
     _, _, labels, members = population
-    true = fit_weights(members, labels).weights
-    random, held = np.random.default_rng(6), []
-    for _ in range(samples):
-        at = random.integers(0, len(labels), n)
-        fit = fit_weights([z[at] for z in members], labels[at])
-        held.append(np.abs(fit.weights - true) <= 1.96 * fit.standard_errors)
+    true = pd.Series(fit_weights(members, labels).weights, ["large", "small"])
+    plain, drawn = [], []
+    for seed, at in _samples(len(labels), n, samples, seed=6):
+        some = [z[at] for z in members]
+        fit = fit_weights(some, labels[at])
+        reach = 1.96 * fit.standard_errors[:, None] * [-1, 1]
+        plain.append(pd.DataFrame(fit.weights[:, None] + reach))
+        if seed < samples // 4:
+            draws = bootstrap_weights(some, labels[at], draws=100, seed=seed)
+            drawn.append(draws.quantile([0.025, 0.975]).T)
+    errors = dict.fromkeys(true.index, "1.96 standard errors")
+    rows = _counted("weight: ", "value", n, true, plain, errors)
+    return rows + _counted("weight: ", "value", n, true, drawn, {})
+
+
+def cluster_rows(groups: int, samples: int) -> list:
+    """Of a mean over pairs, where each sidekick stands in four; made up."""
+    rows = []
+    for spread in (0.0, 1.0):
+        ends = []
+        for seed in range(samples):
+            random = np.random.default_rng([9, seed])
+            place = np.repeat(np.arange(groups), 4)
+            gain = spread * random.normal(size=groups)[place] + random.normal(size=4 * groups)
+            table = pd.DataFrame({"small": place, "gain": gain})
+            found = clustered(table, mean("gain"), resamples=200, seed=seed)
+            ends.append(pd.DataFrame([found[1:]]))
+        true, of = pd.Series([0.0], ["mean over pairs"]), f"{spread:g} between sidekicks"
+        rows += _counted("claims: ", "value", groups, true, ends, {}, of)
+    return rows
+
+
+def _samples(size: int, n: int, samples: int, *, seed: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (seed, which images) of each sample."""
+    random = np.random.default_rng(seed)
+    for each in range(samples):
+        yield each, random.integers(0, size, n)
+
+
+def _counted(
+    prefix: str, of: str, n: int, true: pd.Series, ends: list[pd.DataFrame], methods: dict,
+    population: str = "Fashion-MNIST",
+) -> list:  # fmt: skip
+    """Return a row for each number: how often its interval is given, and then holds the truth."""
+    low, high = np.moveaxis(np.array([each.to_numpy(float) for each in ends]), 2, 0)
+    given, value = ~np.isnan(low), true.to_numpy(float)
+    held = (low <= value + CLOSE) & (value - CLOSE <= high)
     return [
         _row(
-            f"weight: {name}",
-            "value",
-            "Fashion-MNIST",
-            n,
-            share,
-            samples,
-            1,
-            "1.96 standard errors",
+            f"{prefix}{name}", of, population, n,
+            held[given[:, at], at].mean() if given[:, at].any() else np.nan,
+            given[:, at].sum(), given[:, at].mean(), methods.get(name, "percentiles"),
         )
-        for name, share in zip(("large", "small"), np.mean(held, axis=0), strict=True)
-    ]
+        for at, name in enumerate(true.index)
+    ]  # fmt: skip
 
 
 def _method(metric: str, of: str) -> str:
@@ -313,7 +383,10 @@ def main() -> None:
         )
         rows += cascade_rows(whole, n, args.samples)
         rows += weight_rows(whole, n, args.samples // 2)
-    rows += agreement_rows(whole, 200, args.samples // 2)
+        rows += agreement_rows(whole, n, args.samples // 2)
+        rows += trust_rows(whole, n, args.samples // 2)
+    rows += alignment_rows(50, args.samples)
+    rows += cluster_rows(50, args.samples)
     pd.DataFrame(rows, columns=COLUMNS).round(4).to_csv(args.out, index=False)
 
 

@@ -162,6 +162,8 @@ def preload(what: Sequence[str]) -> None:
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
+                names.add(ast.literal_eval(node.args[0]))
     for name in sorted(names):
         if name.split(".")[0] not in ("duokit", "tests", "tools", "benchmarks"):
             with contextlib.suppress(ImportError):

@@ -19,7 +19,7 @@ from duokit.checks import Array, check_labelled, check_members, row_blocks
 from duokit.conversion import as_array, kind_of
 from duokit.metrics.arrays import ArrayLike, Floats, Whole
 from duokit.metrics.chance import paired_interval, share_interval
-from duokit.metrics.ends import interval_ends
+from duokit.metrics.ends import LEAST, interval_ends
 from duokit.metrics.intervals import resample_counts
 from duokit.metrics.scores import confidences
 from duokit.trust.changes import change_tests
@@ -28,6 +28,7 @@ PER_IMAGE = (
     *("label_agreement", "right_to_wrong", "wrong_to_right"),
     *("kl", "jensen_shannon", "probability_loyalty"),
 )
+FLIPS = ["right_to_wrong", "wrong_to_right"]
 SHARES = ["label_agreement", "right_to_wrong", "wrong_to_right", "changes", "flips"]  # of images
 DERIVED = ("changes", "flips", "direction", "accuracy_change")
 MOST_BYTES = 2**27  # of resampled counts held at a time
@@ -83,8 +84,9 @@ def agreement(
     | direction | share f of the flips that improve; nan without flips |
     | accuracy_change | accuracy of small less that of large, V (2 f - 1) |
 
-    Shares of images have Clopper-Pearson intervals, differences of two shares those of
-    `paired_interval`, all other numbers percentile bootstrap ones.
+    Shares of images have Clopper-Pearson intervals, differences of shares or accuracies those of
+    `paired_interval`, all other numbers percentile bootstrap ones; a difference of directions has
+    none where either model has fewer than ten flips of one kind: `duokit.metrics.ends` says why.
 
     KL is read from logits and stays finite; log-probabilities of 0 would make it infinite, which is
     why the Jensen-Shannon divergence is given too.
@@ -124,7 +126,7 @@ def agreement(
     if resamples:
         ends = share_interval(flags[0].sum(), len(flags[0]), level=level)
         found.loc[SHARES, ["low", "high"]] = np.transpose(ends)
-        lost, gained = flags[0][["right_to_wrong", "wrong_to_right"]].sum()
+        lost, gained = flags[0][FLIPS].sum()
         ends = paired_interval(gained, lost, len(flags[0]), level=level)
         found.loc["accuracy_change", ["low", "high"]] = np.transpose(ends)
         if gained + lost:
@@ -139,6 +141,12 @@ def agreement(
             more, fewer = ((a & ~b).sum() for a, b in (flags, flags[::-1]))
             ends = paired_interval(more, fewer, len(flags[0]), level=level)
             found.loc[SHARES, columns] = np.transpose(ends)
+            ours, theirs = (f["wrong_to_right"].astype(int) - f["right_to_wrong"] for f in flags)
+            more, fewer = (ours > theirs).sum(), (ours < theirs).sum()
+            ends = paired_interval(more, fewer, len(flags[0]), level=level)
+            found.loc["accuracy_change", columns] = np.transpose(ends)
+            if min(f[name].sum() for f in flags for name in FLIPS) < LEAST:
+                found.loc["direction", columns] = np.nan
     answers, right = _answers([large, small], labels)
     return Agreement(
         images=len(right[0]),

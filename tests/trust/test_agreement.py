@@ -108,11 +108,27 @@ def test_intervals_are_those_of_slow_resampling(pair):
     ends[:, 0, 9] = paired_interval(flags[0][2].sum(), flags[0][1].sum(), n)
     more, fewer = ((a & ~b).sum(1) for a, b in (flags, flags[::-1]))
     ends[:, 1, shares] = paired_interval(more, fewer, n)
+    right = [other.argmax(1) == labels for other in (small, large[::-1])]
+    ends[:, 1, 9] = paired_interval((right[0] & ~right[1]).sum(), (right[1] & ~right[0]).sum(), n)
     np.testing.assert_allclose(found.measures[["low", "high"]].to_numpy().T, ends[:, 0])
     columns = ["difference_low", "difference_high"]
     np.testing.assert_allclose(found.measures[columns].to_numpy().T, ends[:, 1])
     gap = found.measures["value"] - found.measures["baseline"]
     assert found.measures["difference"].tolist() == gap.tolist()
+
+
+@pytest.mark.promise("intervals")
+@pytest.mark.parametrize("flips", [9, 10])
+def test_a_difference_of_directions_needs_ten_flips_of_each_kind(flips):
+    labels = np.zeros(200, int)
+    large = np.tile([1.0, 0.0], (200, 1))
+    large[:30] = 0.0, 1.0  # wrong
+    small, other = large.copy(), large.copy()
+    small[:12], small[30:42] = [1.0, 0.0], [0.0, 1.0]
+    other[:20], other[30 : 30 + flips] = [1.0, 0.0], [0.0, 1.0]
+    found = agreement(large, small, labels, baseline=other, resamples=50).measures
+    ends = found.loc["direction", ["difference_low", "difference_high"]]
+    assert ends.notna().all() == (flips >= 10)
 
 
 def test_a_model_agrees_with_itself_and_nothing_flips(pair):
