@@ -111,6 +111,26 @@ def test_a_label_that_is_masked_is_refused(work):
         nll_landscape(*members, labels, up_to=(1.0, 1.0), points=2)
 
 
+@pytest.mark.parametrize(
+    ("real", "mask", "depth"),
+    [
+        (10, 354, 10**1.8),  # 10 and 25 decibels: 25 is the least that a mask needs
+        (10, 282, np.inf),  # 24
+        (0.5, 1e4, 10**2.05),  # below 1: 0 decibels
+        (20, 354, 10**1.95),  # 13 and 25: a gap of eleven
+        (32, 398, np.inf),  # 15 and 25: of nine
+    ],
+)
+def test_a_mask_begins_in_the_middle_of_the_empty_stretch(real, mask, depth):
+    assert extent(torch.tensor([[0.0, -real, -mask]] * 4)).depth == pytest.approx(depth)
+
+
+@pytest.mark.parametrize(("rows", "is_mask"), [(1, False), (2, False), (3, True)])
+def test_half_the_images_have_a_logit_that_is_no_mask(rows, is_mask):
+    logits = torch.tensor([[0.0, -1, -1000]] * rows + [[0.0, -1000, -1000]] * (6 - rows))
+    assert np.isfinite(extent(logits).depth) == is_mask
+
+
 def test_images_with_one_class_left():
     (large, small), labels = make_duo(100, 3)
     for z in (large, small):
