@@ -2,6 +2,7 @@
 
 Each mutant swaps one comparison, sign, operator or constant, or returns nothing. The tests of the
 same folder run against it in a forked process; a mutant under which they all pass has survived.
+Left alone is what only says how much is done at a time (AMOUNTS), and what only a GPU would run.
 
     python tools/mutate.py fusion                      all mutants of duokit/fusion
     python tools/mutate.py metrics/ranked.py --show    one file; name the survivors as they come
@@ -40,6 +41,8 @@ OPERATE = {
     ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
     ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
+AMOUNTS = {"BLOCK", "BLOCK_ENTRIES", "CHUNK", "MEMORY", "MOST_BYTES",
+           "blocks", "chunk", "entries", "most", "needed"}  # fmt: skip
 COUNTS = ("file", "mutants", "tried", "survived")
 SURVIVORS = ("file", "place", "change", "reason")
 
@@ -84,17 +87,21 @@ def _changes(node: ast.AST, place: str, line: ast.AST) -> Iterator[tuple]:
         if name in ("annotation", "returns", "decorator_list", "type_params"):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST) and not _only_text(child):
+            if isinstance(child, ast.AST) and not _aside(child):
                 yield from _changes(child, place, line)
 
 
-def _only_text(node: ast.AST) -> bool:
-    """Return whether a node only words a message, doubts what is sure, or is for type checkers."""
+def _aside(node: ast.AST) -> bool:
+    """Return whether a node changes no result: words, doubts, amounts, devices, type checkers."""
     if isinstance(node, ast.Raise | ast.JoinedStr | ast.ImportFrom | ast.Import):
         return True
     if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
         return True
-    if isinstance(node, ast.keyword) and node.arg == "strict":
+    if isinstance(node, ast.keyword) and node.arg in {"strict", *AMOUNTS}:
+        return True
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in AMOUNTS:
+        return True
+    if isinstance(node, ast.Compare) and "'cuda'" in ast.unparse(node):
         return True
     call = node.value if isinstance(node, ast.Expr) else None
     return isinstance(call, ast.Call) and ast.unparse(call.func) == "warnings.warn"

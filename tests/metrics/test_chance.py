@@ -112,6 +112,7 @@ def test_the_spread_of_resamples():
     assert spread_test(-0.2, drawn) == pytest.approx(spread_test(0.2, drawn))
     assert np.isnan(spread_test(np.nan, drawn))
     assert np.isnan(spread_test(0.1, drawn[:2]))
+    assert spread_test(0.1, np.array([0.0, 0.2, np.nan])) > 0
     assert spread_test(0.0, np.zeros(3)) == 1
     assert spread_test(0.1, np.full(3, 0.5)) == 0
 
