@@ -93,13 +93,13 @@ $(RENDERED): $(STAGE).stamp $(INSTALLED) $(CODE)
 .PHONY: test
 test: $(INSTALLED) $(KERNEL) ## run the unit tests, then every committed notebook against its outputs
 	@echo "==> unit tests"
-	$(PY) -m pytest -n $(WORKERS) tests
+	$(PY) -m pytest -n $(WORKERS) -m "not long" tests
 	@echo "==> notebooks: executed again, text and tables compared with the committed outputs"
 	$(PY) -m pytest -n $(WORKERS) --dist loadscope --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg $(NOTEBOOKS)
 
 .PHONY: coverage
-coverage: $(INSTALLED) ## the unit tests again, with the lines of duokit that none of them runs (1.7 times the time)
+coverage: $(INSTALLED) ## all unit tests, the long ones too, with the lines of duokit that none of them runs
 	$(PY) -m pytest -n $(WORKERS) --cov=duokit --cov-report=term tests
 
 .PHONY: notebooks

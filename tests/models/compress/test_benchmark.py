@@ -19,6 +19,7 @@ for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
 
 
+@pytest.mark.long
 def test_the_table_that_is_written_is_whole(tmp_path):
     out = tmp_path / "speed.csv"
     options = SMALL | QUICK | {"out": out}

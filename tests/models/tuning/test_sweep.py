@@ -109,10 +109,16 @@ def plain(table):
 # --- whoever runs it
 
 
-def test_all_searchers_end_with_the_same_table_and_the_same_weights(setting, tmp_path, started):
+@pytest.mark.parametrize(
+    "names", [HERE, pytest.param((*HERE, "ray"), marks=pytest.mark.long)], ids=["here", "ray"]
+)
+def test_all_searchers_end_with_the_same_table_and_the_same_weights(
+    setting, tmp_path, request, names
+):
     """Trial 0 was stopped in the middle, trial 1 has a damaged checkpoint."""
-    tables = {}
-    for name in ("ray", *HERE):
+    started = request.getfixturevalue("started") if "ray" in names else None
+    tables, (first, *others) = {}, names
+    for name in names:
         folder = tmp_path / name
         setting.stop_in_the_middle(folder)
         keep_splits(folder / "trial-001", setting.splits)
@@ -122,24 +128,25 @@ def test_all_searchers_end_with_the_same_table_and_the_same_weights(setting, tmp
         assert "last.pt is no checkpoint" in tables[name].loc[1, "error"]
         assert not list(folder.glob(f"trial-*/{LAST}"))
         assert len(ingredients(folder)[0]) == 2
-    assert len(started) == 1
-    assert not sys.modules["ray"].is_initialized()
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
-    for name in HERE:
-        assert plain(tables[name]).equals(plain(tables["ray"]))
-        assert digests(tmp_path / name) == digests(tmp_path / "ray")
-    assert len(set(digests(tmp_path / "ray"))) == 2
+    if started is not None:
+        assert len(started) == 1
+        assert not sys.modules["ray"].is_initialized()
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert list((tmp_path / "ray" / "ray").glob("*/experiment_state*"))  # Ray's own files
+    for name in others:
+        assert plain(tables[name]).equals(plain(tables[first]))
+        assert digests(tmp_path / name) == digests(tmp_path / first)
+    assert len(set(digests(tmp_path / first))) == 2
     logits = [load(tmp_path / name / "trial-002" / VAL).logits for name in tables]
     assert all((each == logits[0]).all() for each in logits)
-    assert list((tmp_path / "ray" / "ray").glob("*/experiment_state*"))  # Ray's own files
     whole = setting.sweep(tmp_path / "whole", trials=1)  # trial 0 as if it had never stopped
-    assert plain(whole).equals(plain(tables["ray"].loc[[0]]))
-    assert digests(tmp_path / "whole") == digests(tmp_path / "ray")[:1]
+    assert plain(whole).equals(plain(tables[first].loc[[0]]))
+    assert digests(tmp_path / "whole") == digests(tmp_path / first)[:1]
     # trials that ended are not run again, and another searcher adds to them
-    before = digests(tmp_path / "ray")
-    added = setting.sweep(tmp_path / "ray", "random", trials=4)
-    assert plain(added.iloc[:3]).equals(plain(tables["ray"]))
-    assert digests(tmp_path / "ray")[:2] == before
+    last, before = tmp_path / names[-1], digests(tmp_path / names[-1])
+    added = setting.sweep(last, names[-2], trials=4)
+    assert plain(added.iloc[:3]).equals(plain(tables[names[-1]]))
+    assert digests(last)[:2] == before
 
 
 def four_good_trials(folder):
