@@ -48,6 +48,16 @@ def test_sure_images_tie_there_and_not_here():
     assert theirs["aurc"] == pytest.approx(sum(1 / j for j in range(1, 7)) / 6)  # file order
 
 
+def test_the_two_surest_float32_probabilities_do_not_tie():
+    logits, labels = torch.tensor([[16.6, 0.0], [40.0, 0.0]]), torch.tensor([1, 0])
+    assert table_row(logits, labels, convention="paper")["auroc"] == 1
+
+
+def test_the_lowest_bin_counts():
+    logits, labels = torch.zeros(10, 40), torch.zeros(10, dtype=torch.int64)
+    assert table_row(logits, labels, convention="paper")["ece"] == pytest.approx(1 - 1 / 40)
+
+
 def test_nll_is_clipped():
     logits, labels = torch.tensor([[60.0, 0.0]]), torch.tensor([1])
     expected = -np.log(np.finfo(np.float32).eps)
