@@ -177,3 +177,14 @@ def test_the_smallest_weights_are_taken_where_images_cannot_tell(rise, images, t
     assert (found.status, found.looks) == ("unidentified", 6)
     assert found.path[-1] == pytest.approx([2.0, 2.0] if taken else [3.0, 1.0])
     assert found.gap == pytest.approx(1e-13 + rise if taken else 1e-13)
+
+
+@pytest.mark.parametrize(("curvature", "spread", "taken"), [(1e-9, 0.5, False), (1e-9, 0.0, True)])
+def test_a_weight_that_can_grow_for_ever_is_no_copy(curvature, spread, taken):
+    """Saturated: its images differ, yet the NLL is flat; a constant member's do not."""
+    hessian, weights = np.diag([1.0, curvature]), np.array([1.0, 50.0])
+    start = Moments(1.0, np.zeros(2), hessian, np.diag([1.0, spread]))
+    end = Descent([weights], start, 0.0, 5, "unidentified")
+    look = lambda w: start._replace(nll=1 + 1e-6 * (w[1] < 50))  # noqa: E731
+    found = prefer_smallest(look, end, -LARGEST, width=1.0, images=1000)
+    assert (len(found.path) == 2) == taken

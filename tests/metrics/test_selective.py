@@ -41,6 +41,7 @@ def test_four_images_by_hand():
     assert augrc(SURE_TO_UNSURE, correct) == pytest.approx(3 / 16)
     # prefixes 1 ... 4 are 1, 1/2, 2/3, 1/2 accurate
     assert coverage_at_accuracy(SURE_TO_UNSURE, correct, 0.5) == 1
+    assert coverage_at_accuracy(SURE_TO_UNSURE, correct, 0.5, convention="paper") == 1
     assert coverage_at_accuracy(SURE_TO_UNSURE, correct, 0.6) == 3 / 4  # prefix 2 fails, 3 passes
     assert coverage_at_accuracy(SURE_TO_UNSURE, correct, 0.9) == 1 / 4
     assert risk_at_coverage(SURE_TO_UNSURE, correct, 0.5) == 1 / 2
