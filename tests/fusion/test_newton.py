@@ -188,3 +188,16 @@ def test_a_weight_that_can_grow_for_ever_is_no_copy(curvature, spread, taken):
     look = lambda w: start._replace(nll=1 + 1e-6 * (w[1] < 50))  # noqa: E731
     found = prefer_smallest(look, end, -LARGEST, width=1.0, images=1000)
     assert (len(found.path) == 2) == taken
+
+
+@pytest.mark.parametrize(("gap", "looks"), [(1.0, 7), (0.0, 6)])
+def test_the_smallest_weights_are_proven_a_step_further_on(gap, looks):
+    """Near copies, of which nothing was proven, or everything was."""
+    hessian, centre = np.array([[1.0, 1 - 1e-5], [1 - 1e-5, 1.0]]), np.array([3.0, 1.0])
+    look = quadratic(centre if gap else np.full(2, 2.0), hessian)
+    end = Descent([centre], look(centre), gap, 5, "unidentified")
+    found = prefer_smallest(look, end, 0.0, width=1e6, images=1000)
+    assert found.path[-1] == pytest.approx([2.0, 2.0], abs=1e-4)
+    assert found.looks == looks
+    # 1e-5 above the minimum; w.g is 4 * 2e-5 where the gradient is turned from -1e-5 to 2e-5
+    assert found.gap == pytest.approx(9e-5 if gap else 0.0, rel=1e-3, abs=1e-15)
