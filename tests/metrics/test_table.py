@@ -200,3 +200,10 @@ def test_gpu_agrees():
     here = table_row(logits, labels)
     there = table_row(torch.from_numpy(logits).cuda(), labels)
     assert there.to_numpy() == pytest.approx(here.to_numpy(), rel=1e-9)
+
+
+def test_what_is_worst_and_best():
+    """All but these three are fractions."""
+    others = {"nll": (0, np.inf), "brier": (0, 2), "augrc": (0, 0.5)}
+    found = {name: (metric.low, metric.high) for name, metric in METRICS.items()}
+    assert found == dict.fromkeys(METRICS, (0, 1)) | others
