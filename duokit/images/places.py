@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from duokit.images.names import shown
 from duokit.logits.files import whole_folder
+from duokit.printable import shown
 
 VARIABLE = "DUOKIT_DATA"
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
