@@ -107,7 +107,6 @@ def extract(archive: Path, target: Path) -> Path:
             no file, folder or link; one that unpacks to more than `unpacked_limit` allows.
     """
     parent = target.parent
-    parent.mkdir(parents=True, exist_ok=True)
     try:
         with whole_folder(target) as partial:
             (_unzip if archive.suffix.lower() == ".zip" else _untar)(archive, partial)
