@@ -149,7 +149,7 @@ class Duo:
         given = self._check(records, images=False)
         members, own = [r.logits for r in given], self.own_weights
         found = {
-            name: (weight * logits).astype(np.float32)
+            name: weighted([logits], [weight])
             for name, logits, weight in zip(("large", "small"), members, own, strict=False)
         }
         found["duo"] = combine(mode, members, weights=self.weights, own_weights=own).logits

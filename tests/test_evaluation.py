@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from duokit.evaluation import (
     TITLES,
@@ -202,6 +202,24 @@ def test_sidekicks_cost_less_or_were_chosen(val):
     assert sidekicks(models, "b", "b") == ["b"]
     assert models["a"].gflops == 1e-8
     assert np.isnan(models["b"].gflops)
+
+
+@pytest.mark.promise("any-records")
+@pytest.mark.filterwarnings("error")
+def test_confidences_of_classes_masked_by_the_lowest_number(val, test_split):
+    """A weight above 1 must not push a mask to minus infinity; nothing else changes."""
+    duo = fit_duo(val)
+    assert duo.own_weights.max() > 1
+    lowest = np.finfo(np.float32).min
+    masked = []
+    for record in test_split:
+        logits = record.logits.astype(np.float32)
+        logits[:, 4] = lowest
+        masked.append(dataclasses.replace(record, logits=logits, labels=np.full(record.n, -1)))
+    sure = duo.confidences(masked)
+    for name, record, weight in zip(("large", "small"), test_split, duo.own_weights, strict=True):
+        by_hand = softmax(weight * record.logits[:, :4].astype(float), axis=1).max(1)
+        np.testing.assert_allclose(sure[name].confidence, by_hand, atol=1e-6)
 
 
 @pytest.mark.promise("any-records")

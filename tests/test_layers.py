@@ -16,17 +16,21 @@ PACKAGE = Path(duokit.__file__).parent
 # Each part of duokit and the parts it may import, besides itself. None: anything.
 LAYERS: dict[str, set[str] | None] = {
     "conversion": set(),
+    "printable": set(),
     "checks": {"conversion"},
     "threads": set(),
-    "images": {"checks", "logits"},
+    "images": {"checks", "printable", "logits"},
     "logits": {"checks", "conversion"},
     "fusion": {"checks", "threads"},
     "metrics": {"checks", "conversion", "threads"},
     "models": {"checks", "conversion", "images", "logits", "cascade"},
     "published": set(),
     "cascade": {"checks", "conversion", "threads", "metrics", "fusion"},
-    "trust": {"checks", "conversion", "threads", "metrics", "fusion", "logits", "models"},
-    "plots": {"checks", "metrics", "fusion", "cascade"},
+    "trust": {
+        *("checks", "conversion", "printable", "threads"),
+        *("metrics", "fusion", "logits", "models"),
+    },
+    "plots": {"checks", "printable", "metrics", "fusion", "cascade"},
     "evaluation": {"checks", "logits", "fusion", "metrics"},
     "claims": {"checks", "published", "logits", "fusion", "metrics", "evaluation", "trust"},
     "ablations": {

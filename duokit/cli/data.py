@@ -147,7 +147,7 @@ def _check(name: str, root: Path | None) -> int:
     from duokit.images import data_folder, default_splits, load, published_split
 
     base = root if root is not None and root.is_dir() else data_folder()
-    for path in sorted(base.glob("*.part")):
+    for path in sorted(base.glob("*.duokit-*.part")):
         print(f"unfinished: {path} ({path.stat().st_size:,} bytes); duokit data fetch goes on")
     try:
         with warnings.catch_warnings():

@@ -181,7 +181,12 @@ def weights() -> Iterator[Finding]:
 def space() -> Iterator[Finding]:
     """Yields the free space where one works and where data go."""
     for folder in dict.fromkeys([Path.cwd(), Path.home()]):
-        free = shutil.disk_usage(folder).free / 1e9
+        try:
+            free = shutil.disk_usage(folder).free / 1e9
+        except OSError as error:
+            advice = "make the folder, or set HOME to one that is there"
+            yield Finding("space", str(folder), False, False, error.strerror or "none", advice)
+            continue
         advice = "" if free >= SPACE else f"an environment takes up to {SPACE:.0f} GB"
         yield Finding("space", str(folder), free >= SPACE, False, f"{free:.1f} GB free", advice)
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 from typing import Any, TextIO, cast
 
-from duokit.cli.shown import OutputClosedError, Shown, drop_output, printable
+from duokit.cli.shown import OutputClosedError, Shown, drop_output
+from duokit.printable import printable
 
 # Modules of duokit.cli.
 COMMANDS = (

@@ -1,8 +1,7 @@
 """What a command prints: names from other people's files do nothing to a terminal.
 
-A name may hold any character. One that moves the cursor, colours the text, sets the window's title
-or turns the direction of reading is printed as Python would write it, by its number. Only what
-Python brings is imported here: a command can be stopped from its first moment on.
+How a name is shown is said in `duokit.printable`. Only what Python brings is imported here and
+there: a command can be stopped from its first moment on.
 """
 
 from __future__ import annotations
@@ -11,20 +10,13 @@ import os
 import re
 from typing import Any, TextIO
 
-# Controls (C0, DEL, C1), line and paragraph breaks, and the marks that turn the text around.
-UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-)
+from duokit.printable import printable
+
 BAR = re.compile("\r|\x1b\\[A")  # what a progress bar moves by
 
 
 class OutputClosedError(Exception):
     """Nobody reads the output any more (`duokit list | head -1`)."""
-
-
-def printable(text: str) -> str:
-    """Returns the text as it may be printed; line breaks and tabs stay."""
-    return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class Shown:

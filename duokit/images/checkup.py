@@ -12,9 +12,9 @@ from duokit.images.copies import copies_of, in_two_classes, shared
 from duokit.images.folder import SPLIT_NAMES, alike_classes, class_root, walk_classes
 from duokit.images.image_set import ImageSet
 from duokit.images.listing import endings, files, folders, is_picture, walk
-from duokit.images.names import shown
 from duokit.images.reading import unreadable
 from duokit.images.splits import Splits
+from duokit.printable import shown
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 import shutil
 import urllib.error
 import urllib.request
@@ -158,23 +159,48 @@ def fetch(
 def download(archive: Archive, folder: Path, *, progress: Progress | None = None) -> Path:
     """Returns the path of an archive, fetched where it is not there yet, and verified.
 
-    An interrupted fetch leaves NAME.part, which the next one goes on from, if the server can (HTTP
-    Range); otherwise it starts anew.
+    An interrupted fetch leaves NAME.duokit-DIGITS.part, which the next one goes on from, if the
+    server can (HTTP Range); otherwise it starts anew. The digits stand for the address, so that the
+    NAME.part of a browser, or what another address began to send, is left alone.
 
     Raises:
+        FileExistsError: a folder or a link has the name of the archive or of its part.
         OSError: no connection, a connection that broke, or no space.
-        ValueError: a checksum that differs; the file is then called NAME.rejected.
+        ValueError: a checksum that differs; the file is then called NAME.rejected, or
+            NAME.rejected-2 and so on where that is taken.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    target, part = folder / archive.file, folder / (archive.file + PARTIAL)
+    target, part = folder / archive.file, part_of(archive, folder)
     if target.is_file():
         _verify(target, archive)
         return target
+    _require_own(target, part)
     _require_space(archive, folder, part)
     _transfer(archive, part, progress)
     _verify(part, archive)
     part.replace(target)
     return target
+
+
+def part_of(archive: Archive, folder: Path) -> Path:
+    """Returns the file into which an archive is fetched until it is whole and verified.
+
+    Args:
+        archive: what is fetched.
+        folder: the data folder.
+    """
+    digits = hashlib.sha256(archive.url.encode()).hexdigest()[:8]
+    return folder / f"{archive.file}.duokit-{digits}{PARTIAL}"
+
+
+def _require_own(target: Path, part: Path) -> None:
+    """Raises FileExistsError where a name that is written is that of a folder or a link."""
+    for path in (target, part):
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise FileExistsError(
+                f"{path} is a folder or a link that no fetch made, and is left as it is: move it "
+                "away, or give another folder"
+            )
 
 
 def _require_space(archive: Archive, folder: Path, part: Path) -> None:
@@ -263,6 +289,15 @@ def _copy(
     return done
 
 
+def _free(path: Path) -> Path:
+    """Returns the path, or the first of path-2, path-3 and so on that is not taken."""
+    found, number = path, 1
+    while os.path.lexists(found):
+        number += 1
+        found = path.with_name(f"{path.name}-{number}")
+    return found
+
+
 def _verify(path: Path, archive: Archive) -> None:
     """Raises ValueError, and sets the file aside, where its checksum is not the published one."""
     if not archive.checksum:
@@ -272,8 +307,8 @@ def _verify(path: Path, archive: Archive) -> None:
         found = hashlib.file_digest(file, kind).hexdigest()
     if found == wanted:
         return
-    aside = path.with_name(archive.file + REJECTED)
-    path.replace(aside)
+    aside = _free(path.with_name(archive.file + REJECTED))
+    path.rename(aside)
     raise ValueError(
         f"{archive.file} has {kind} {found}, the published one is {wanted}: it is damaged or "
         f"another version; it was set aside as {aside} and is not used. Run again to fetch it "

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from duokit.images.names import require_plain, shown
+from duokit.images.names import require_plain
+from duokit.printable import shown
 
 NO_CLASS = -1  # the label of an image that belongs to no class (out of distribution)
 

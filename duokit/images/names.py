@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from duokit.printable import shown
+
 # Line breaks of all kinds, other control characters, and bytes of names that are not UTF-8.
 UNKEPT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 MOST = 100  # bytes of the name of a data set, which goes into names of files
@@ -36,7 +38,7 @@ def require_plain(names: Iterable[str], whose: str) -> None:
     every = "; convmv -f latin1 -t utf8 -r --notest FOLDER renames all of them" if broken else ""
     raise ValueError(
         f"{whose}: the name {shown(wrong[0])} {why}, which no record can keep{more}: rename it, in "
-        f"its folder by mv -- $'{shown(name)}' NEW_NAME{every}"
+        f"its folder by mv -- {in_bash(name)} NEW_NAME{every}"
     )
 
 
@@ -73,23 +75,9 @@ def look_the_same(names: Sequence[str]) -> bool:
     return len({unicodedata.normalize("NFC", name) for name in names}) < len(names)
 
 
-def shown(name: str) -> str:
-    """Returns a name as it can be printed: what cannot be seen, as an escape that bash knows.
-
-    In bash, $'...' around it stands for the name itself.
-    """
-    return "".join(
-        each if each.isprintable() and each not in "\\'" else _escape(each) for each in name
-    )
-
-
-def _escape(each: str) -> str:
-    if "\udc80" <= each <= "\udcff":  # stands for a byte of a name that is not UTF-8
-        return f"\\x{ord(each) - 0xDC00:02x}"
-    if each in "\\'":
-        return f"\\{each}"
-    number = ord(each)
-    return f"\\x{number:02x}" if number < 0x80 else f"\\U{number:08x}"
+def in_bash(name: str) -> str:
+    """Returns a name as bash takes it, with the quotation marks that it needs."""
+    return "$'" + shown(re.sub(r"[\\']", r"\\\g<0>", name)) + "'"
 
 
 def _folded(name: str) -> str:

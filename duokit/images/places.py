@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from duokit.images.names import shown
 from duokit.logits.files import whole_folder
+from duokit.printable import shown
 
 VARIABLE = "DUOKIT_DATA"
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
@@ -107,7 +107,6 @@ def extract(archive: Path, target: Path) -> Path:
             no file, folder or link; one that unpacks to more than `unpacked_limit` allows.
     """
     parent = target.parent
-    parent.mkdir(parents=True, exist_ok=True)
     try:
         with whole_folder(target) as partial:
             (_unzip if archive.suffix.lower() == ".zip" else _untar)(archive, partial)

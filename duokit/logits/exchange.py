@@ -30,6 +30,7 @@ from duokit.logits.record import AFTER_FILE, Record, make_record
 
 Dtype = Literal["float16", "float32"]
 ARRAYS = ("logits", "labels", "ids")
+UNREAD = ("", "id", "label")  # headings that are no class
 
 
 def read_npz(path: str | Path, *, dtype: Dtype | None = None, **fields: Any) -> Record:
@@ -146,12 +147,16 @@ def write_csv(record: Record, path: str | Path, *, overwrite: bool = False) -> P
 
     Raises:
         FileExistsError: the file exists and overwrite is False.
-        ValueError: a class is called "id" or "label".
+        ValueError: the name of a class is empty, "id" or "label", begins or ends with a space of
+            any kind, or holds a carriage return: `read_csv` would read another name.
     """
     names = record.class_names or tuple(f"{UNNAMED}{index}" for index in range(record.k))
-    clash = {"id", "label"} & set(names)
-    if clash:
-        raise ValueError(f"a class is called {clash.pop()!r}, like a column; write_npz can hold it")
+    lost = [name for name in names if name != name.strip() or name in UNREAD or "\r" in name]
+    if lost:
+        raise ValueError(
+            f"a class is called {lost[0]!r}, which no heading of a CSV column can say: write_npz "
+            "can hold it"
+        )
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "label", *map(guarded, names)])

@@ -7,6 +7,7 @@ one that somebody brought from another library pass the same gate.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from duokit.logits.probabilities import ROWS_AT_ONCE, probabilities_in
 
 KINDS = ("logits", "log_probs")
+UNKEPT = re.compile("[\n\r\0\ud800-\udfff]")  # what no id may hold
 # Rounding a log-probability to float16 moves it by up to 2^-11 of its size; summed over the classes
 # that moves the total by entropy * 2^-11, below 0.005 for up to 10,000 classes.
 LOG_PROB_TOLERANCE = {"float32": 1e-3, "float16": 1e-2}
@@ -95,8 +97,8 @@ def valid_ids(ids: Iterable[str], rows: int) -> tuple[str, ...]:
 
     Raises:
         TypeError: an id that is not a str.
-        ValueError: another count, an empty or repeated id, or one with a line break or NUL
-            (ids are kept joined by line breaks).
+        ValueError: another count, an empty or repeated id, or one that is not UTF-8 or has a line
+            break or NUL (ids are kept joined by line breaks); all else is kept as it is.
     """
     if isinstance(ids, str):
         raise TypeError("ids is one str; expected a sequence with one id an image")
@@ -109,20 +111,18 @@ def valid_ids(ids: Iterable[str], rows: int) -> tuple[str, ...]:
             raise TypeError(
                 f"id {name!r} at position {position} is a {type(name).__name__}, not a str"
             )
-        if not name or any(mark in name for mark in "\n\r\0"):
+        unkept = UNKEPT.search(name)
+        if not name or unkept:
+            holds = f"holds {unkept[0]!r}" if unkept else "is empty"
             raise ValueError(
-                f"id {name!r} at position {position} is empty or holds a line break or NUL; "
-                "an id is one line of text"
+                f"id {name!r} at position {position} {holds}; an id is one line of UTF-8 text, "
+                "without a line break or NUL: name the image otherwise"
             )
         if name in seen:
             raise ValueError(
                 f"id {name!r} stands at positions {seen[name]} and {position}; ids must differ"
             )
         seen[name] = position
-    try:
-        "\n".join(found).encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"ids cannot be written as UTF-8: {error}") from error
     return found
 
 

@@ -6,15 +6,18 @@ alone: each colour comes with a line style and a marker of its own.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar, cast
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import matplotlib.style
+import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
+
+from duokit.printable import printable
 
 WIDTH, HEIGHT = 5.6, 4.2  # inches
 
@@ -86,18 +89,45 @@ def styled(draw: Drawing) -> Drawing:
     """Decorate: draw in this style whatever settings the reader has, and leave them as they were.
 
     All but one: the first figure of a notebook starts its display by switching matplotlib to
-    interactive, and figures after it would not be shown if that were switched back.
+    interactive, and figures after it would not be shown if that were switched back. Names are drawn
+    as they are, whatever they hold; a title or the words at an axis may hold formulas ($x^2$).
     """
 
     @wraps(draw)
     def in_style(*args: Any, **options: Any) -> Any:
         with mpl.style.context(["default", STYLE]):
-            drawn = draw(*args, **options)
+            drawn = draw(
+                *map(_printed, args), **{key: _printed(value) for key, value in options.items()}
+            )
             interactive = mpl.is_interactive()
         mpl.interactive(interactive)
         return drawn
 
     return cast(Drawing, in_style)
+
+
+def _printed(given: Any) -> Any:
+    """Return what a function draws, with printable texts and names; all else is as it was."""
+    if isinstance(given, str):
+        return printable(given)
+    if isinstance(given, Mapping):
+        return {_name(key): value for key, value in given.items()}
+    if type(given) in (list, tuple):
+        return type(given)(map(_name, given))
+    if not isinstance(given, pd.DataFrame):
+        return given
+    table = given.rename(index=_name)
+    for column in table.select_dtypes(["object", "string", "category"]):
+        table[column] = table[column].map(_name)
+    return table
+
+
+def _name(given: Any) -> Any:
+    """Return a name so that matplotlib draws all of it: no formula, and not left out of legends."""
+    if not isinstance(given, str):
+        return given
+    text = re.sub(r"(?<!\\)\$", r"\$", printable(given))
+    return f" {text}" if text.startswith("_") else text
 
 
 def apply_style() -> None:

@@ -142,8 +142,8 @@ def agreement(
             ends = paired_interval(more, fewer, len(flags[0]), level=level)
             found.loc[SHARES, columns] = np.transpose(ends)
             ours, theirs = (f["wrong_to_right"].astype(int) - f["right_to_wrong"] for f in flags)
-            more, fewer = (ours > theirs).sum(), (ours < theirs).sum()
-            ends = paired_interval(more, fewer, len(flags[0]), level=level)
+            up, down = int((ours > theirs).sum()), int((ours < theirs).sum())
+            ends = paired_interval(up, down, len(flags[0]), level=level)
             found.loc["accuracy_change", columns] = np.transpose(ends)
             if min(f[name].sum() for f in flags for name in FLIPS) < LEAST:
                 found.loc["direction", columns] = np.nan

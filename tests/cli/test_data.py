@@ -42,7 +42,7 @@ def test_list_names_every_data_set(home, duokit):
 
 def test_check_says_what_is_missing(home, duokit):
     home.mkdir()
-    (home / "256_ObjectCategories.tar.part").write_bytes(b"half")
+    (home / "256_ObjectCategories.tar.duokit-0badcafe.part").write_bytes(b"half")
     code, text, _ = duokit("data", "check", "caltech256")
     assert code == 1
     assert "unfinished: " in text

@@ -44,6 +44,20 @@ def test_doctor_as_text(home, duokit, monkeypatch):
     assert text.endswith("all that duokit needs is here\n")
 
 
+@pytest.mark.promise("errors")
+def test_a_home_that_is_not_there_and_data_that_are_no_folder(tmp_path, duokit, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    (tmp_path / "file").write_text("text")
+    monkeypatch.setenv("DUOKIT_DATA", str(tmp_path / "file"))
+    code, text, err = duokit("doctor", "--json")
+    assert (code, err) == (0, "")
+    found = {one["name"]: one for one in json.loads(text)}
+    home = found[str(tmp_path / "none")]
+    assert (home["ok"], home["found"]) == (False, "No such file or directory")
+    assert home["advice"].startswith("make the folder, or set HOME")
+    assert "DUOKIT_DATA names another folder" in found["caltech256"]["advice"]
+
+
 def test_a_missing_core_package(duokit, monkeypatch):
     real = importlib.metadata.version
 

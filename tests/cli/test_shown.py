@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from duokit.cli import entry, main
-from duokit.cli.shown import Shown, printable
+from duokit.cli.shown import Shown
 from duokit.cli.tables import csv_text
 from duokit.logits import make_record, save
 from duokit.logits.cells import guarded, unguarded
+from duokit.printable import printable, shown
 
 NASTY = "\x1b]0;title\x07\x1b[31mred\x9b1m\u202eback\r\x08"
 
@@ -32,6 +33,13 @@ def test_what_moves_a_terminal_is_shown_by_its_number(mark):
 @pytest.mark.parametrize("text", ["plain", "ä 日本 😀", "two\nlines\tand a tab", "back\\slash", ""])
 def test_everything_else_is_printed_as_it_is(text):
     assert printable(text) == text
+
+
+@pytest.mark.promise("hostile")
+def test_a_byte_that_is_no_text_is_shown_by_its_number():
+    name = os.fsdecode(b"caf\xe9\n")
+    assert printable(name) == "caf\\xe9\n"
+    assert shown(name) == "caf\\xe9\\x0a"
 
 
 @pytest.mark.promise("hostile")

@@ -200,6 +200,36 @@ def test_a_bad_file_is_named(tmp_path, text, kind, words):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.promise("errors")
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("seeds = 3", "seeds is 3; expected a list of whole numbers"),
+        ("seeds = [1.5]", r"seeds is \[1.5\]; expected a list of whole"),
+        ("methods = 3", "methods is 3; expected a list of tables"),
+        ("methods = [{ foo = 1 }]", "'foo' is not known; expected some of name, samples"),
+        ('methods = [{ samples = "x" }]', "samples is 'x'; expected int"),
+        ('methods = [{ name = "views", flip = "x" }]', "flip is 'x'; expected bool"),
+        ("second = [3]", r"second is \[3\]; expected a list of tables"),
+        ('keep = "val"', "keep is 'val'; expected a list of texts"),
+        ("sweep = 3", "sweep is 3; expected a table"),
+    ],
+)
+def test_a_bad_line_is_named_with_its_value(tmp_path, line, words):
+    path = tmp_path / "zoo.toml"
+    path.write_text(f"{ONE}{line}")
+    with pytest.raises((ValueError, TypeError), match=rf"zoo\.toml: network 1: {words}"):
+        read_zoo(path)
+
+
+@pytest.mark.promise("errors")
+def test_a_zoo_that_wants_nothing_says_what_to_write(tmp_path):
+    path = tmp_path / "zoo.toml"
+    path.write_text("# nothing yet\n")
+    with pytest.raises(ValueError, match=r"zoo\.toml wants nothing: write a table \[\[network\]\]"):
+        read_zoo(path)
+
+
 def test_bad_words(place):
     with pytest.raises(ValueError, match="no record whose name contains nothing"):
         run(place, "--only", "nothing")

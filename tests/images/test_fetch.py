@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from duokit.images import fetch as fetching
 from duokit.images import load
-from duokit.images.fetch import ARCHIVES, Archive, archive_of, download, fetch
+from duokit.images.fetch import ARCHIVES, Archive, archive_of, download, fetch, part_of
 from tests.images.benchmarks import write_caltech256, write_imagenet_v2, write_iwildcam
 from tests.images.serving import Served, serve
 
@@ -64,7 +65,7 @@ def test_an_interrupted_download_goes_on(server, tmp_path):
     served.breaks_after = 100_000
     with pytest.raises(OSError, match=r"(?s)pictures.tar.*100,000.*run again"):
         download(archive(url), tmp_path)
-    assert (tmp_path / "pictures.tar.part").stat().st_size == 100_000
+    assert part_of(archive(url), tmp_path).stat().st_size == 100_000
     assert not (tmp_path / "pictures.tar").exists()
     assert download(archive(url), tmp_path).read_bytes() == CONTENT
     assert served.asked == [None, "bytes=100000-"]
@@ -73,7 +74,7 @@ def test_an_interrupted_download_goes_on(server, tmp_path):
 def test_a_server_without_range_starts_anew(server, tmp_path):
     served, url = server
     served.ranges = False
-    (tmp_path / "pictures.tar.part").write_bytes(b"x" * 5000)
+    part_of(archive(url), tmp_path).write_bytes(b"x" * 5000)
     assert download(archive(url), tmp_path).read_bytes() == CONTENT
     assert served.asked == ["bytes=5000-"]
 
@@ -95,13 +96,13 @@ def test_a_server_that_does_not_say_how_long_the_file_is(server, tmp_path):
 
 def test_a_part_that_is_already_whole_is_used(server, tmp_path):
     _, url = server
-    (tmp_path / "pictures.tar.part").write_bytes(CONTENT)
+    part_of(archive(url), tmp_path).write_bytes(CONTENT)
     assert download(archive(url), tmp_path).read_bytes() == CONTENT
 
 
 def test_a_part_that_is_longer_than_the_file_is_dropped(server, tmp_path):
     _, url = server
-    (tmp_path / "pictures.tar.part").write_bytes(CONTENT + b"more")
+    part_of(archive(url), tmp_path).write_bytes(CONTENT + b"more")
     with pytest.raises(OSError, match="answers 416"):
         download(archive(url), tmp_path)
     assert download(archive(url), tmp_path).read_bytes() == CONTENT
@@ -110,10 +111,10 @@ def test_a_part_that_is_longer_than_the_file_is_dropped(server, tmp_path):
 def test_an_answer_that_begins_elsewhere_is_not_appended(server, tmp_path):
     served, url = server
     served.first = 7
-    (tmp_path / "pictures.tar.part").write_bytes(CONTENT[:5000])
+    part_of(archive(url), tmp_path).write_bytes(CONTENT[:5000])
     with pytest.raises(OSError, match="sends from byte '7', asked for 5000"):
         download(archive(url), tmp_path)
-    assert (tmp_path / "pictures.tar.part").read_bytes() == CONTENT[:5000]
+    assert part_of(archive(url), tmp_path).read_bytes() == CONTENT[:5000]
 
 
 def test_a_wrong_checksum_sets_the_file_aside(server, tmp_path):
@@ -132,6 +133,57 @@ def test_a_file_put_there_by_hand_is_verified_too(server, tmp_path):
     with pytest.raises(ValueError, match="damaged or another version"):
         download(archive(url), tmp_path)
     assert served.asked == []
+
+
+@pytest.mark.promise("whole-files")
+def test_files_of_others_stay_as_they_are(server, tmp_path):
+    """A browser calls what it has not finished NAME.part as well."""
+    served, url = server
+    (tmp_path / "pictures.tar.part").write_bytes(CONTENT[:5000])
+    (tmp_path / "pictures.tar.rejected").write_bytes(b"mine")
+    served.content = CONTENT[:-1] + b"?"
+    with pytest.raises(ValueError, match=r"set aside as .*pictures.tar.rejected-2 and is not used"):
+        download(archive(url), tmp_path)
+    with pytest.raises(ValueError, match="rejected-3"):
+        download(archive(url), tmp_path)
+    assert served.asked == [None, None]
+    assert (tmp_path / "pictures.tar.part").read_bytes() == CONTENT[:5000]
+    assert (tmp_path / "pictures.tar.rejected").read_bytes() == b"mine"
+
+
+@pytest.mark.promise("whole-files")
+def test_what_another_address_began_is_not_gone_on_with(server, tmp_path):
+    served, url = server
+    part_of(archive(f"{url}?old"), tmp_path).write_bytes(b"x" * 5000)
+    assert download(archive(url), tmp_path).read_bytes() == CONTENT
+    assert served.asked == [None]
+
+
+@pytest.mark.promise("whole-files")
+@pytest.mark.parametrize(
+    ("which", "kind"),
+    [
+        *(("archive", kind) for kind in ("folder", "dangling")),
+        *(("part", kind) for kind in ("folder", "link", "dangling")),
+    ],
+)
+def test_a_folder_or_a_link_in_the_way_is_refused_before_the_fetch(server, tmp_path, which, kind):
+    served, url = server
+    other = tmp_path / "other"
+    folder = tmp_path / "data"
+    folder.mkdir()
+    path = folder / "pictures.tar" if which == "archive" else part_of(archive(url), folder)
+    if kind == "folder":
+        path.mkdir()
+    else:
+        other.write_bytes(b"mine")
+        path.symlink_to(other if kind == "link" else tmp_path / "nowhere")
+    with pytest.raises(FileExistsError, match=r"is a folder or a link .*: move it away, or give"):
+        download(archive(url), folder)
+    assert served.asked == []
+    assert kind == "folder" or other.read_bytes() == b"mine"
+    assert os.path.lexists(path)
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_errors_name_the_address_and_what_to_do(server, tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from duokit.images import load
 from duokit.images.loose import load_loose
-from duokit.images.names import MOST, alike, look_the_same, require_plain, shown
+from duokit.images.names import MOST, alike, in_bash, look_the_same, require_plain
 from duokit.logits.validation import valid_ids
 
 pytestmark = pytest.mark.promise("folders")
@@ -64,9 +64,9 @@ def test_what_passes_is_what_a_record_takes(name):
 
 @pytest.mark.parametrize("name", [b"it's", b"a\\b", b"\xe9\n\x1b[0m", "a\x9b\u2028ü".encode()])
 def test_bash_turns_a_shown_name_back(name):
-    text = shown(os.fsdecode(name))
+    text = in_bash(os.fsdecode(name))
     done = subprocess.run(
-        ["bash", "-c", f"printf %s $'{text}'"], check=True, capture_output=True,
+        ["bash", "-c", f"printf %s {text}"], check=True, capture_output=True,
         env={"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]},
     )  # fmt: skip
     assert done.stdout == name

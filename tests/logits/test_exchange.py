@@ -2,11 +2,12 @@
 
 import csv
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
-from duokit.logits import read_csv, read_npz, write_csv, write_npz
+from duokit.logits import load, read_csv, read_npz, save, write_csv, write_npz
 from tests.logits.samples import assert_equal, full, record, scores
 
 
@@ -214,3 +215,36 @@ def test_formulas_in_ids_and_names_come_back_and_are_none(tmp_path):
     assert np.array_equal(found.logits, made.logits)
     for row in csv.reader(path.read_text().splitlines()):
         assert not row[0].startswith(("=", "+", "-", "@"))
+
+
+@pytest.mark.promise("hostile")
+@pytest.mark.parametrize(
+    "mark", [*"\x1b\x07\t\x0b\x0c\x1c\x1e\x7f\x85\u2028\u2029\u202e\ufeff \"'=,"]
+)
+def test_ids_come_back_whatever_they_hold_or_are_refused(tmp_path, mark):
+    ids = (f"a{mark}b", f"{mark}a", f"b{mark}", mark, f"'{mark}", "z")
+    made = record(ids=ids)
+    assert load(save(made, tmp_path / "x")).ids == ids
+    assert read_npz(write_npz(made, tmp_path / "x.npz")).ids == ids
+    assert read_csv(write_csv(made, tmp_path / "x.csv")).ids == ids
+    for bad in ("\n", "\r", "\0", "\udce9"):
+        told = (
+            rf"id .* at position 5 holds {re.escape(repr(bad))}; an id is one line .*: name the i"
+        )
+        with pytest.raises(ValueError, match=told):
+            record(ids=(*ids[:5], mark + bad))
+
+
+@pytest.mark.promise("hostile")
+@pytest.mark.parametrize("name", ["", "id", " a", "a\t", "\x85a", "a\u2028", "\x1c", "a\rb"])
+def test_a_class_that_no_csv_can_name_is_refused_unwritten(tmp_path, name):
+    made = record(class_names=(name, "b", "c", "d"))
+    with pytest.raises(
+        ValueError, match=f"a class is called {re.escape(repr(name))}.*write_npz can"
+    ):
+        write_csv(made, tmp_path / "x.csv")
+    assert not list(tmp_path.iterdir())
+    assert read_npz(write_npz(made, tmp_path / "x.npz")).class_names == made.class_names
+    made = record(class_names=(f"a{name}b", "b", "c", "d"))
+    if "\r" not in name:
+        assert read_csv(write_csv(made, tmp_path / "x.csv")).class_names == made.class_names

@@ -1,13 +1,17 @@
 """The palette can be told apart, and the style holds whatever the reader's own settings are."""
 
+import io
 import itertools
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
+from duokit.plots import attribution_maps, forest, gains_by_balance, training_curves
 from duokit.plots.style import OTHERS, ROLES, STYLE, apply_style, axes_or_new, looks, percent
 
 LOOKS = [*ROLES.values(), *OTHERS]
@@ -123,3 +127,36 @@ def test_apply_style_reaches_your_own_figures():
 )
 def test_percent(value, text):
     assert percent(value) == text
+
+
+NASTY = "\x1b[m\x9b\u202e"
+
+
+@pytest.mark.promise("hostile")
+@pytest.mark.filterwarnings(
+    "error:Glyph", "ignore:constrained"
+)  # matplotlib warns of what its letters lack
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (f"net{NASTY}", r"net\x1b[m\u009b\u202e"),
+        ("a $x_{$ b", r"a \$x_{\$ b"),  # matplotlib draws \$ as $
+        ("_old", " _old"),  # it leaves what begins with _ out of legends
+        ("two\nlines", "two\nlines"),
+    ],
+)
+def test_names_are_drawn_whatever_they_hold(name, shown):
+    gains = pd.DataFrame({"large": [name], "flops_balance": [0.1], "nll": [0.2]})
+    drawn = [
+        gains_by_balance(gains, metric="nll", title=f"by {NASTY}"),
+        training_curves({name: [{"epoch": 1, "val_accuracy": 0.5}]}),
+        forest(pd.DataFrame({"value": 0.1, "low": 0, "high": 1, "says": "open"}, index=[name])),
+        attribution_maps({name: np.ones((1, 9))}, titles=[name]),
+    ]
+    assert drawn[0].get_title("left") == r"by \x1b[m\u009b\u202e"
+    for ax in drawn:
+        texts = {text.get_text() for text in ax.figure.findobj(Text)}
+        assert shown in texts
+        ax.figure.savefig(io.BytesIO(), format="svg")
+        plt.close(ax.figure)
+    assert list(gains["large"]) == [name]  # what was given is as it was

@@ -441,3 +441,27 @@ def test_equal_models_differ_in_nothing(val, test):
     assert "not clearly more or less often" in text
     assert "–" in text  # of no flips none is for the better
     assert "nan" not in text
+
+
+@pytest.mark.promise("hostile")
+def test_names_do_nothing_to_the_page(val, test):
+    nasty = "\x1b]0;t\x07\x9b1m\u202e\0<b>\"'&"
+
+    def renamed(records):
+        return {
+            name + nasty: replace(
+                record, model=record.model + nasty, dataset="toys" + nasty,
+                ids=tuple(f"\x1b\u202e<i>{name}" for name in record.ids),
+                class_names=tuple(f"{name}{nasty}" for name in record.class_names),
+                versions={"torch" + nasty: "1" + nasty},
+            )
+            for name, record in records.items()
+        }  # fmt: skip
+
+    report = trust_report(renamed(val), renamed(test), resamples=20, shown=5)
+    first = next(iter(report.differing["id"]))
+    page = trust_page(report, pictures={first: b"png"})
+    assert not set(page) & set("\x1b\x07\x9b\u202e\0")
+    assert r"\x1b]0;t\x07\u009b1m\u202e\x00&lt;b&gt;&quot;&#x27;&amp;" in page
+    for raw in ("<b>\"'&", "<i>"):
+        assert raw not in page

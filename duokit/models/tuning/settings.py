@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -195,14 +194,38 @@ def read_settings(path: str | Path, **changes: Any) -> FineTune:
         ValueError: no TOML, a name that is not known, or a value out of range.
         TypeError: a value of another type.
     """
+    found = read_toml(path)
     try:
-        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         if isinstance(found.get("sweep"), dict):
             del found["sweep"]  # what `read_search` reads
         return from_dict(found | changes)
-    except (tomllib.TOMLDecodeError, ValueError, TypeError) as problem:
+    except (ValueError, TypeError) as problem:
         kind = TypeError if isinstance(problem, TypeError) else ValueError
         raise kind(f"{path}: {problem}") from problem
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Returns what a TOML file holds.
+
+    Args:
+        path: the file; a mark of UTF-8 at its begin is passed over.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: no such file, or a folder.
+        ValueError: no TOML, or not in UTF-8.
+    """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the TOML file in it")
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as problem:
+        raise ValueError(
+            f"{path} is not in UTF-8 ({problem.reason} at byte {problem.start}): save it as UTF-8"
+        ) from problem
+    except (tomllib.TOMLDecodeError, RecursionError) as problem:
+        raise ValueError(
+            f"{path} is no TOML ({problem}): write NAME = VALUE lines, texts in quotation marks"
+        ) from problem
 
 
 def from_dict(values: Mapping[str, Any]) -> FineTune:
@@ -212,23 +235,38 @@ def from_dict(values: Mapping[str, Any]) -> FineTune:
         ValueError: a name that is not known, no model, or a value out of range.
         TypeError: a value of another type.
     """
-    known = {field.name: field for field in fields(FineTune)}
-    for name, value in values.items():
-        if name not in known:
-            raise ValueError(f"{name!r} is not known; expected some of {', '.join(known)}")
-        allowed = _TYPES[str(known[name].type).replace(" | None", "")]
-        optional = "None" in str(known[name].type)
-        whole_for_real = allowed is float and type(value) is int
-        if not (type(value) is allowed or whole_for_real or (optional and value is None)):
-            raise TypeError(f"{name} is {value!r}; expected {allowed.__name__}")
+    check_values(FineTune, values)
     if "model" not in values:
         raise ValueError('no model is named: model = "tf_efficientnet_lite0", say')
-    reals = {name for name, field in known.items() if str(field.type).startswith("float")}
+    reals = {field.name for field in fields(FineTune) if str(field.type).startswith("float")}
     clean: dict[str, Any] = {
         name: float(value) if name in reals and value is not None else value
         for name, value in values.items()
     }
     return FineTune(**clean)
+
+
+def check_values(kind: Any, values: Mapping[str, Any]) -> None:
+    """Returns nothing if these are values of a dataclass, by their names and types.
+
+    Args:
+        kind: the dataclass, with fields of text, numbers and booleans.
+        values: name -> value, as a TOML file holds them.
+
+    Raises:
+        ValueError: a name that is not known.
+        TypeError: a value of another type.
+    """
+    known = {field.name: str(field.type) for field in fields(kind)}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"{name!r} is not known; expected some of {', '.join(known)}")
+        bare = known[name].removesuffix(" | None")
+        allowed = str if "Literal" in bare else _TYPES[bare]
+        optional = bare != known[name]
+        whole_for_real = allowed is float and type(value) is int
+        if not (type(value) is allowed or whole_for_real or (optional and value is None)):
+            raise TypeError(f"{name} is {value!r}; expected {allowed.__name__}")
 
 
 def before_its_time(known: Mapping[str, Any]) -> dict[str, Any]:
@@ -271,6 +309,4 @@ _WORDS = {
     "divergence": ("to_uniform", "from_uniform"),
     "mean": ("batch", "subset"),
 }
-_TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool} | {
-    str(field.type): str for field in dataclasses.fields(FineTune) if "Literal" in str(field.type)
-}
+_TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}

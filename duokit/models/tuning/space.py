@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from duokit.models.tuning.settings import read_toml
 
 SEARCHERS = ("optuna", "ray", "random")
 
@@ -102,10 +103,12 @@ def read_search(path: str | Path | None, **changes: Any) -> Search:
         ValueError: no TOML, a name that is not known, or a value out of range.
         TypeError: a value of another type.
     """
+    table = {} if path is None else read_toml(path).get("sweep", {})
     try:
-        text = "" if path is None else Path(path).read_text(encoding="utf-8")
-        return _from_dict(tomllib.loads(text).get("sweep", {}) | changes)
-    except (ValueError, TypeError, RecursionError) as problem:
+        if not isinstance(table, dict):
+            raise TypeError(f"sweep is {table!r}; expected a table [sweep]")
+        return _from_dict(table | changes)
+    except (ValueError, TypeError) as problem:
         kind = TypeError if isinstance(problem, TypeError) else ValueError
         raise kind(str(problem) if path is None else f"{path}: {problem}") from problem
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from duokit.images.splits import FOLDS
 from duokit.logits import listing, read_metadata
 from duokit.models.cost import cost
 from duokit.models.tuning.methods import Method
-from duokit.models.tuning.settings import FineTune, from_dict
+from duokit.models.tuning.settings import FineTune, check_values, from_dict, read_toml
 from duokit.models.tuning.souped import KINDS
 from duokit.models.tuning.space import Search, read_search
 
@@ -106,10 +105,7 @@ def read_zoo(path: Path) -> list[Wanted]:
             twice.
         TypeError: a value of another type.
     """
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as problem:  # no TOML, not UTF-8, nested too deeply
-        raise ValueError(f"{path}: {problem}") from problem
+    found = read_toml(path)
     unknown = set(found) - {*NAMES, "network"}
     if unknown:
         raise ValueError(
@@ -122,6 +118,8 @@ def read_zoo(path: Path) -> list[Wanted]:
     for name in found.keys() & {*NAMES}:
         if not isinstance(found[name], dict):
             raise ValueError(f"{path}: {name} is {found[name]!r}; expected a table [{name}]")
+    if not tables:
+        raise ValueError(f"{path} wants nothing: write a table [[network]] with data and model")
     wanted: list[Wanted] = []
     for number, table in enumerate(tables, start=1):
         data = table.get("data")
@@ -131,7 +129,7 @@ def read_zoo(path: Path) -> list[Wanted]:
             values = {**found.get(data, {}), **table}
             del values["data"]
             wanted += _networks(data, values)
-        except (ValueError, TypeError, AttributeError) as problem:
+        except (ValueError, TypeError) as problem:
             kind = ValueError if isinstance(problem, ValueError) else TypeError
             raise kind(f"{path}: network {number}: {problem}") from problem
     names = [each.name for each in wanted]
@@ -181,15 +179,17 @@ def trained(folder: str | Path) -> pd.DataFrame:
 
 def _networks(data: str, values: Mapping[str, Any]) -> Iterator[Wanted]:
     """Yields what a table wants: for each fold and seed a network and its methods, or soups."""
-    settings = dict(values)
-    seeds, folds = settings.pop("seeds", [0]), settings.pop("folds", None)
-    methods, sweep = settings.pop("methods", []), settings.pop("sweep", None)
-    second = [each for table in settings.pop("second", []) for each in _stages(table)]
-    keep = tuple(settings.pop("keep", ())) or None
+    settings = {"seeds": [0], **values}
+    seeds, folds = _listed(settings, "seeds", int), settings.pop("folds", None)
+    methods, sweep = _listed(settings, "methods", dict), settings.pop("sweep", None)
+    second = [each for table in _listed(settings, "second", dict) for each in _stages(table)]
+    keep = tuple(_listed(settings, "keep", str)) or None
     if folds not in (None, FOLDS):
         raise ValueError(f"folds is {folds!r}; expected {FOLDS}, or none")
+    if not isinstance(sweep, dict | None):
+        raise TypeError(f"sweep is {sweep!r}; expected a table")
     search = None if sweep is None else read_search(None, **sweep)
-    asked = [Method(**table) for table in methods]
+    asked = [_method(table) for table in methods]
     for fold in [None] if folds is None else range(folds):
         for seed in seeds:
             made = from_dict(settings | {"seed": seed, "fold": fold}).settled()
@@ -204,6 +204,21 @@ def _networks(data: str, values: Mapping[str, Any]) -> Iterator[Wanted]:
             yield Wanted(data, made, made.trained, keep=keep)
             if seed == seeds[0]:
                 yield from (Wanted(data, made, each.name, method=each) for each in asked)
+
+
+def _listed(settings: dict[str, Any], name: str, kind: type) -> list[Any]:
+    """Returns the list of this name, which is taken out of the settings; [] if it is not there."""
+    values = settings.pop(name, [])
+    if not isinstance(values, list) or not all(type(each) is kind for each in values):
+        what = {int: "whole numbers", str: "texts", dict: "tables"}[kind]
+        raise TypeError(f"{name} is {values!r}; expected a list of {what}")
+    return values
+
+
+def _method(table: Mapping[str, Any]) -> Method:
+    """Returns the method of a table."""
+    check_values(Method, table)
+    return Method(**table)
 
 
 def _stages(table: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,18 +10,20 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from duokit.printable import shown
+
 NONE = "–"
 PERCENT = "\N{NO-BREAK SPACE}%"
 Measure = TypeVar("Measure", bound=Hashable)
 
 
 def escaped(text: object) -> str:
-    """Return text that is safe between tags and in attributes.
+    """Return text that is safe between tags and in attributes; the unseen is shown by number.
 
     Args:
         text: Anything; what `str` makes of it.
     """
-    return html.escape(str(text))
+    return html.escape(shown(str(text)))
 
 
 def at(table: pd.DataFrame, *names: str) -> Any:

@@ -7,6 +7,8 @@ import torch
 
 from duokit.models.tuning.schedule import Schedule
 from duokit.models.tuning.settings import FineTune, from_dict, read_settings
+from duokit.models.tuning.space import read_search
+from duokit.models.tuning.zoo import read_zoo
 
 
 def test_a_file_gives_its_values_and_the_defaults(tmp_path):
@@ -44,6 +46,34 @@ def test_what_is_wrong_is_said_with_the_file(tmp_path, text, kind, words):
     with pytest.raises(kind, match=words) as caught:
         read_settings(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.promise("errors")
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ('model = "caf\xe9"'.encode("latin-1"), r"is not in UTF-8 \(.* at byte 12\): save it as U"),
+        ('model = "a"'.encode("utf-16"), "is not in UTF-8"),
+        (b"\0", r"is no TOML \(.*\): write NAME = VALUE lines"),
+        (b"model = resnet18", r"is no TOML \(.*line 1.*\): write .* texts in quotation marks"),
+        (b"a = " + b"[" * 5000, "is no TOML .*recursion"),
+    ],
+)
+def test_a_file_that_is_no_toml_is_refused_in_one_line(tmp_path, data, words):
+    path = tmp_path / "bad.toml"
+    path.write_bytes(data)
+    for read in (read_settings, read_search, read_zoo):
+        with pytest.raises(ValueError, match=words) as caught:
+            read(path)
+        assert str(caught.value).startswith(f"{path} ")
+        with pytest.raises(IsADirectoryError, match="is a folder: give the TOML file in it"):
+            read(tmp_path)
+
+
+def test_a_mark_of_utf8_is_passed_over(tmp_path):
+    path = tmp_path / "windows.toml"
+    path.write_bytes(b'\xef\xbb\xbfmodel = "a"\r\nlr = 1e-5\r\n')
+    assert read_settings(path) == FineTune("a", lr=1e-5)
 
 
 def test_every_field_is_explained():

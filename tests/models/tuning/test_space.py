@@ -93,6 +93,15 @@ def test_a_bad_table(tmp_path, line, kind, words):
         read_search(path)
 
 
+@pytest.mark.promise("errors")
+@pytest.mark.parametrize("text", ["sweep = 3", "[[sweep]]\ntrials = 3"])
+def test_a_sweep_that_is_no_table(tmp_path, text):
+    path = tmp_path / "lite.toml"
+    path.write_text(text)
+    with pytest.raises(TypeError, match=r"lite\.toml: sweep is .*3.*; expected a table \[sweep\]"):
+        read_search(path)
+
+
 def test_other_tables_and_a_sweep_that_is_none_are_still_refused(tmp_path):
     for text in ("[sweeps]\ntrials = 3\n", "sweep = 3\n"):
         path = tmp_path / "lite.toml"
