@@ -76,7 +76,7 @@ def test_the_bound_holds_on_the_way():
 def test_identified():
     assert identified(np.eye(3))
     assert not identified(np.ones((2, 2)))
-    assert not identified(np.diag([1.0, 0.0]))
+    assert identified(np.diag([1.0, 0.0])) is False
 
 
 def test_smallest_keeps_what_counts():

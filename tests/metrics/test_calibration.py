@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy.fft
 import torch
 
-from duokit.metrics import classwise
+from duokit.metrics import classwise, smooth
 from duokit.metrics.calibration import (
     ece,
     ece_debiased,
@@ -117,6 +118,20 @@ def test_smooth_error_is_a_width_that_equals_its_error():
     width = ece_smooth(confidence, right)
     error = oracles.smooth_error(confidence.tolist(), right.tolist(), width)
     assert error == pytest.approx(width, rel=2e-3)
+
+
+@pytest.mark.parametrize("scale", [0.001, 0.01, 0.1, 0.5])
+def test_the_width_is_found_in_few_steps(scale, monkeypatch):
+    gaps = np.random.default_rng(0).normal(size=(6, smooth.CELLS)) * scale / 30
+    looks, real = [], smooth.error_at
+    monkeypatch.setattr(smooth, "error_at", lambda *given: looks.append(1) or real(*given))
+    found = []
+    for each in gaps:
+        found.append(smooth.fixed_width(each[None])[0])
+        assert len(looks) <= 15
+        looks.clear()
+    assert smooth.fixed_width(gaps) == pytest.approx(found, abs=1e-9)
+    assert real(np.array(found), scipy.fft.dct(gaps, axis=1)) == pytest.approx(found, abs=1e-9)
 
 
 def test_smooth_error_of_one_gap_everywhere():
