@@ -41,7 +41,7 @@ OPERATE = {
     ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
     ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
-AMOUNTS = {"BLOCK", "BLOCK_ENTRIES", "CHUNK", "MEMORY", "MOST_BYTES",
+AMOUNTS = {"BLOCK", "BLOCK_ENTRIES", "CHUNK", "CPU_ENTRIES", "MEMORY", "MOST_BYTES",
            "blocks", "chunk", "entries", "most", "needed"}  # fmt: skip
 COUNTS = ("file", "mutants", "tried", "survived")
 SURVIVORS = ("file", "place", "change", "reason")

@@ -149,6 +149,12 @@ def test_intervals_are_the_quantiles(monkeypatch):
     )
 
 
+def test_a_thousand_resamples_from_seed_0_at_95_percent():
+    s = score(*make_logits(60, 3, seed=4))
+    given = intervals(s, metrics=["brier"], resamples=1000, seed=0, level=0.95)
+    assert intervals(s, metrics=["brier"]).equals(given)
+
+
 def test_pairing_narrows_the_difference():
     logits, labels = make_logits(400, 5, seed=10)
     noise = np.random.default_rng(0).normal(size=logits.shape) * 0.1
