@@ -10,7 +10,7 @@ import pandas as pd
 
 from duokit.ablations.corrections import dynamic, stacking, vector_scaling
 from duokit.evaluation import fit_duo
-from duokit.fusion.combine import MODES
+from duokit.fusion.combine import MODES, weighted
 from duokit.fusion.weights import fit_weights
 from duokit.logits.record import Record
 from duokit.metrics.intervals import intervals
@@ -93,8 +93,8 @@ def rivals(
         f"ridge {scaled.ridge:g}", runs=one,
     )  # fmt: skip
     for name, (one_val, one_test) in (others or {}).items():
-        weight = fit_weights([one_val.logits], one_val.labels).weights[0]
-        scores = score(np.float32(weight) * one_test.logits.astype(np.float32), one_test.labels)
+        weights = fit_weights([one_val.logits], one_val.labels).weights
+        scores = score(weighted([one_test.logits], weights), one_test.labels)
         ran = tuple((runs or {}).get(name, (_run(one_val),)))
         cost = float(one_val.flops or np.nan)
         found[name] = Rival(scores, cost, 1, "one network", runs=ran)
@@ -141,7 +141,7 @@ def max_logit_pnorm(val: Record, test: Record, scores: Scores) -> tuple[Scores, 
     Source: Cattelan and Silva 2024, arXiv 2305.15508.
     """
     weight = fit_weights([val.logits], val.labels).weights[0]
-    plain = score(np.float32(weight) * val.logits.astype(np.float32), val.labels)
+    plain = score(weighted([val.logits], [weight]), val.labels)
     best, lowest = None, augrc(plain.uncertainty, plain.correct)
     for p in NORMS:
         value = augrc(-_normed(val.logits, p), plain.correct)

@@ -21,6 +21,7 @@ import pandas as pd
 from duokit.cascade.cascaded import Cascade, FittedOn, fit_cascade, gate_uncertainty
 from duokit.cascade.intervals import NAMES, Counted, Outcome
 from duokit.cascade.thresholds import threshold_for_flops
+from duokit.fusion.combine import weighted
 from duokit.fusion.weights import fit_weights
 from duokit.logits.record import Record, same_images
 from duokit.logits.store import load_parts
@@ -230,9 +231,8 @@ def gate_table(
             records = each.form(variant)[0]
             val, record = records["val"], records[part]
             weight = fit_weights([val.logits], val.labels).weights[0]
-            wide = record.logits.astype(np.float32)
             plain, tempered = (
-                evaluate(score(np.float32(w) * wide, record.labels), ["nll", "ece"])
+                evaluate(score(weighted([record.logits], [w]), record.labels), ["nll", "ece"])
                 for w in (1.0, weight)
             )
             rows[variant, run] = {

@@ -252,8 +252,8 @@ class Sweep:
         if member.name not in self._members:
             val, tested = self._read(member)
             own = fit_weights([val.logits], val.labels)
-            weight = np.float32(answering_weight(float(own.weights[0]), member.name))
-            scores = self._scores(lambda rows: weight * tested.logits[rows].astype(np.float32))
+            weight = answering_weight(float(own.weights[0]), member.name)
+            scores = self._scores(lambda rows: weighted([tested.logits[rows]], [weight]))
             self._members[member.name] = Scored(
                 val.logits, tested.logits, own, scores, evaluate(scores, self.metrics)
             )

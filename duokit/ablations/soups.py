@@ -13,6 +13,7 @@ import pandas as pd
 
 from duokit import published
 from duokit.evaluation import fit_duo
+from duokit.fusion.combine import weighted
 from duokit.fusion.weights import fit_weights
 from duokit.logits.record import Record, same_images
 from duokit.metrics.ends import Measured, difference_ends, own_ends
@@ -192,9 +193,9 @@ def compare_groups(
     names = list(metrics)
     measured = {name: Measured(s, evaluate(s, names)) for name, s in answers.items()}
     values = {name: np.array([*each.values.values()]) for name, each in measured.items()}
-    weighted = [Weighted(scores, names) for scores in answers.values()]
+    counted = [Weighted(scores, names) for scores in answers.values()]
     drawn = dict(
-        zip(groups, resampled(weighted, names, resamples=resamples, seed=seed), strict=True)
+        zip(groups, resampled(counted, names, resamples=resamples, seed=seed), strict=True)
     )
     tables = {}
     for name, members in groups.items():
@@ -218,8 +219,8 @@ def _answers(members: Sequence[Parts], part: str) -> Scores:
     val, asked = [each["val"] for each in members], [each[part] for each in members]
     if len(members) > 1:
         return score(fit_duo(val).logits(asked), asked[0].labels)
-    weight = np.float32(fit_weights([val[0].logits], val[0].labels).weights[0])
-    return score(weight * asked[0].logits.astype(np.float32), asked[0].labels)
+    weights = fit_weights([val[0].logits], val[0].labels).weights
+    return score(weighted([asked[0].logits], weights), asked[0].labels)
 
 
 def _check(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from duokit.checks import Array
 from duokit.evaluation import Duo, fit_duo
-from duokit.fusion.combine import combine
+from duokit.fusion.combine import combine, weighted
 from duokit.logits.record import Record
 from duokit.metrics.ends import Measured, few_answers, interval_ends, why_none
 from duokit.metrics.intervals import intervals, resampled
@@ -245,7 +245,7 @@ def _rows(
     for name, logits, weight, model in zip(
         ("large", "small"), z, duo.own_weights, (large, small), strict=True
     ):
-        found[name] = _Row(np.float32(weight) * logits, own[model], "fitted")
+        found[name] = _Row(np.asarray(weighted([logits], [weight])), own[model], "fitted")
     found["duo"] = _Row(fitted, pairs["weighted"], "fitted", confidence_class=at_large)
     found["unweighted"] = _Row(mean, pairs["unweighted"], "fitted")
     found["uq_only"] = _Row(fitted, pairs["uq_only"], "fitted", at_large, at_large)

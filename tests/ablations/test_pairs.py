@@ -124,6 +124,28 @@ def test_a_constant_added_to_all_logits_of_a_model_changes_nothing(records, tabl
     np.testing.assert_allclose(again["value"], same["value"], rtol=1e-5)
 
 
+@pytest.mark.promise("weights")
+@pytest.mark.filterwarnings("error:overflow")
+def test_a_class_that_all_models_mask_changes_nothing(records, table):
+    """Its logit is the lowest float32, which a weight above 1 would take out of range."""
+    lowest, masked = np.finfo(np.float32).min, {}
+    for name, parts in records.items():
+        masked[name] = {
+            part: dataclasses.replace(
+                record,
+                logits=np.pad(
+                    record.logits.astype(np.float32), ((0, 0), (0, 1)), constant_values=lowest
+                ),
+            )
+            for part, record in parts.items()
+        }
+    again = pairs(masked, resamples=RESAMPLES, seed=3, metrics=SOME)
+    assert (again["weight_small"] > 1).any()
+    same = table[table["metric"].isin(SOME)]
+    np.testing.assert_allclose(again["value"], same["value"], rtol=1e-5)
+    np.testing.assert_allclose(again["gain"], same["gain"], rtol=1e-4, atol=1e-8)
+
+
 @pytest.mark.promise("any-records")
 def test_a_pair_that_cannot_be_fitted_says_why_and_the_sweep_goes_on(records, tmp_path):
     bad = dict(records["midi"])
