@@ -75,6 +75,7 @@ def test_the_bound_holds_on_the_way():
 
 def test_identified():
     assert identified(np.eye(3))
+    assert identified(1e-4 * np.array([[1.0, 0.5], [0.5, 1.0]]), 0.1)  # whatever the unit
     assert not identified(np.ones((2, 2)))
     assert identified(np.diag([1.0, 0.0])) is False
 
@@ -141,6 +142,7 @@ def test_the_bounds_are_those_of_their_formulas():
     assert found([0.1, -0.2], 0.5) == pytest.approx((curved, curved))
     assert found([0.1, 0.2], 0.5, -LARGEST) == pytest.approx((curved, curved))
     assert found([0.1, 0.2], 5.0) == pytest.approx((0.4, 0.4))  # k n > 1: w.g
+    assert found([0.2, 0.0], 50.0) == pytest.approx((0.4, 0.4))
     slope = found([0.1, -0.2], 5.0)
     assert slope == pytest.approx((9.0, 0.2))  # no proof but the NLL's own
     assert found([0.1, -0.2], 5.0, nll=1e6)[0] == pytest.approx(0.2 + 0.2 * (LARGEST - 1))
@@ -162,6 +164,8 @@ def test_a_step_stays_within_the_bounds_and_out_of_flat_directions():
     assert held == pytest.approx([-0.5, 2.0 + 0.25])  # the best where the first is 0
     copies = _step(np.ones(2), np.ones(2) * 0.5, np.ones((2, 2)), 0.0, 1e-9)
     assert copies == pytest.approx([-0.25, -0.25])
+    kept = _step(np.array([0.1, 1.0]), np.ones(2) * 0.5, np.ones((2, 2)), 0.0, 1e-9)
+    assert kept == pytest.approx([-0.1, -0.4])  # the sum is lower by 0.5, whoever pays
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,21 @@ def test_ids_by_position_say_nothing(start):
     )
 
 
+@pytest.mark.parametrize("kept", [slice(0, 1), slice(0, 2)])
+def test_images_of_one_model_or_two_are_known_by_their_logits(kept):
+    assert "60 of the 60" in shared_images(VAL[kept], changed(VAL, [0, 1], ids=TEST[0].ids)[kept])
+    found = shared_images(VAL[kept], halves()[kept])
+    assert found.startswith("30 of the 60 images of big@64 (cats test) have the labels and logits")
+    assert shared_images(VAL[kept], TEST[kept]) == ""
+
+
+def test_numbers_that_go_on_where_others_began_are_names():
+    """Only numbers that count from 0 or 1 in both parts are positions."""
+    numbers = [[str(i) for i in range(start, 60 + start)] for start in (0, 10)]
+    some = [changed(VAL, [0, 1], ids=tuple(ids)) for ids in numbers]
+    assert shared_images(*some).startswith("50 images, such as '10', are in")
+
+
 def test_logits_that_do_not_tell_images_apart_are_no_proof():
     coarse = [
         [dataclasses.replace(r, logits=np.sign(r.logits).astype(np.float32)) for r in records]
