@@ -149,6 +149,22 @@ def test_an_array_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path,
     tracemalloc.stop()
 
 
+def test_large_arrays_that_hardly_pack_and_small_ones_that_do_are_read(tmp_path, monkeypatch):
+    """Only what is both large and packed to less than a 200th is suspicious."""
+    monkeypatch.setattr(bounded, "UNCHECKED", 1 << 12)
+    logits = np.random.default_rng(0).normal(size=(600, 2)).astype(np.float32)
+    labels, ids = np.zeros(600, np.int8), np.array([f"{row:03d}" for row in range(600)])
+    path = tmp_path / "given.npz"
+    np.savez_compressed(path, logits=logits, labels=labels, ids=ids)
+    assert (read_npz(path).logits == logits).all()
+
+
+def test_the_last_letter_of_all_is_one(tmp_path):
+    path = tmp_path / "given.npz"
+    np.savez(path, logits=3 * np.eye(2, dtype=np.float32), labels=[0, 1], ids=["a", "\U0010ffff"])
+    assert read_npz(path).ids == ("a", "\U0010ffff")
+
+
 def test_an_archive_with_too_many_members_is_refused(tmp_path, low):
     path = packed(tmp_path / "many.npz", {f"{number}.npy": b"" for number in range(200)})
     with pytest.raises(ValueError, match=r"many\.npz .*too many members"):
