@@ -8,7 +8,7 @@ import torch
 
 from duokit.fusion.combine import MODES, combine, weighted
 from duokit.fusion.landscape import nll_landscape
-from duokit.fusion.masks import extent, masked
+from duokit.fusion.masks import check_labels_kept, extent, masked
 from duokit.fusion.sidekick import sidekick_test
 from duokit.fusion.weights import fit_weights
 from tests.fusion.duos import make_duo, masked_duo
@@ -129,6 +129,13 @@ def test_a_mask_begins_in_the_middle_of_the_empty_stretch(real, mask, depth):
 def test_half_the_images_have_a_logit_that_is_no_mask(rows, is_mask):
     logits = torch.tensor([[0.0, -1, -1000]] * rows + [[0.0, -1000, -1000]] * (6 - rows))
     assert np.isfinite(extent(logits).depth) == is_mask
+
+
+def test_a_label_is_compared_with_the_highest_of_its_own_image():
+    logits = torch.tensor([[0.0, -1.0, -1e6], [-1e7, -1e7 - 1, -2e7]], dtype=torch.float64)
+    check_labels_kept([logits], torch.tensor([1, 1]), [1e5])
+    with pytest.raises(ValueError, match=r"labels\[1\] is 2, a class that members\[0\] masks"):
+        check_labels_kept([logits], torch.tensor([1, 2]), [1e5])
 
 
 def test_images_with_one_class_left():
