@@ -248,3 +248,9 @@ def test_a_class_that_no_csv_can_name_is_refused_unwritten(tmp_path, name):
     made = record(class_names=(f"a{name}b", "b", "c", "d"))
     if "\r" not in name:
         assert read_csv(write_csv(made, tmp_path / "x.csv")).class_names == made.class_names
+
+
+def test_one_numbered_name_among_others_is_a_name(tmp_path):
+    path = tmp_path / "given.csv"
+    path.write_text("id,label,logit_0,cat,dog\na,0,3.5,1,-1\nb,1,0.5,2,-2\n")
+    assert read_csv(path).class_names == ("logit_0", "cat", "dog")
