@@ -169,6 +169,15 @@ def test_the_interval_of_an_accuracy_is_the_known_one():
     assert row["value"] - row["low"] == pytest.approx(half, rel=0.1)
 
 
+def test_a_cascade_that_is_only_ever_better_has_the_paired_interval():
+    uncertainty, small, deferred = make_cascade(200, seed=8)
+    better = small | (np.arange(200) < 30)
+    both = Outcome(uncertainty, better, deferred), Outcome(uncertainty, small, deferred)
+    row = cascade_intervals(*both, metrics=["small"], resamples=20).loc["small"]
+    known = paired_interval(better.sum() - small.sum(), 0, 200)
+    assert row[["difference_low", "difference_high"]].tolist() == pytest.approx(known)
+
+
 def test_order_and_what_keeps_the_order_change_no_value():
     first, second = pair(values=9)
     options = {"points": 101, "resamples": 1, "budgets": [47.0]}
