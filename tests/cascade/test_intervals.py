@@ -201,6 +201,14 @@ def test_resamples_follow_the_seed():
     assert (tables[0]["low"] != tables[2]["low"]).any()
 
 
+def test_differences_have_the_defaults_of_intervals():
+    runs = [pair(40, seed=1)]
+    given = cascade_differences(runs, metrics=["s_o"], bandwidth=0.05, points=1000)
+    assert cascade_differences(runs, metrics=["s_o"]).equals(given)
+    once = cascade_intervals(*runs[0], metrics=["s_o"], resamples=1)
+    assert once.loc["s_o", "difference"] == pytest.approx(given.loc[0, "s_o"])
+
+
 def test_differences_hold_one_run_a_row():
     runs = [pair(150, seed=seed) for seed in range(4)]
     table = cascade_differences(runs, budgets=[47.0], points=101)

@@ -125,6 +125,14 @@ def test_a_landscape_takes_evenly_spaced_images(images, stride):
     assert (some.nll == fewer.nll).all()
 
 
+def test_a_landscape_takes_two_thousand_images_at_most():
+    (large, small), labels = make_duo(4001)
+    given = {"up_to": (2.0, 1.0), "points": 2}
+    some = nll_landscape(large, small, labels, **given)
+    assert (some.nll == nll_landscape(large, small, labels, images=2000, **given).nll).all()
+    assert (some.nll != nll_landscape(large, small, labels, images=2001, **given).nll).any()
+
+
 @pytest.mark.parametrize(
     "grid", [{"up_to": (1.0, -0.1)}, {"up_to": (np.inf, 1.0)}, {"points": 1}, {"images": 0}]
 )

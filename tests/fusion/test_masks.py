@@ -134,6 +134,8 @@ def test_half_the_images_have_a_logit_that_is_no_mask(rows, is_mask):
 def test_a_label_is_compared_with_the_highest_of_its_own_image():
     logits = torch.tensor([[0.0, -1.0, -1e6], [-1e7, -1e7 - 1, -2e7]], dtype=torch.float64)
     check_labels_kept([logits], torch.tensor([1, 1]), [1e5])
+    with pytest.raises(ValueError, match=r"labels\[0\] is 2"):
+        check_labels_kept([logits], torch.tensor([2, 1]), [1e6])
     with pytest.raises(ValueError, match=r"labels\[1\] is 2, a class that members\[0\] masks"):
         check_labels_kept([logits], torch.tensor([1, 2]), [1e5])
 

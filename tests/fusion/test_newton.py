@@ -75,6 +75,7 @@ def test_the_bound_holds_on_the_way():
 
 def test_identified():
     assert identified(np.eye(3))
+    assert not identified(np.eye(3), 1.0)  # all that there is, and no more
     assert identified(1e-4 * np.array([[1.0, 0.5], [0.5, 1.0]]), 0.1)  # whatever the unit
     assert not identified(np.ones((2, 2)))
     assert identified(np.diag([1.0, 0.0])) is False
@@ -162,6 +163,8 @@ def test_a_step_stays_within_the_bounds_and_out_of_flat_directions():
     assert free == pytest.approx(-np.linalg.solve(hessian, gradient))
     held = _step(np.array([0.5, 9.0]), gradient, hessian, 0.0, 1e-9)
     assert held == pytest.approx([-0.5, 2.0 + 0.25])  # the best where the first is 0
+    flat = _step(np.ones(2), np.ones(2), np.eye(2), 0.0, 1.0)
+    assert flat == pytest.approx([0.0, 0.0])
     copies = _step(np.ones(2), np.ones(2) * 0.5, np.ones((2, 2)), 0.0, 1e-9)
     assert copies == pytest.approx([-0.25, -0.25])
     kept = _step(np.array([0.1, 1.0]), np.ones(2) * 0.5, np.ones((2, 2)), 0.0, 1e-9)

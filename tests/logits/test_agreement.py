@@ -36,12 +36,12 @@ def changed(records, which, **fields):
     return [dataclasses.replace(r, **fields) if i in which else r for i, r in enumerate(records)]
 
 
-def halves():
+def halves(again=30):
     """Half of val among new images, in another order, in half precision, under new names."""
     records = []
     for old, new in zip(VAL, TEST, strict=True):
-        logits = np.vstack([new.logits[:30], old.logits[:30][::-1]]).astype(np.float16)
-        labels = np.r_[new.labels[:30], old.labels[:30][::-1]]
+        logits = np.vstack([new.logits[again:], old.logits[:again][::-1]]).astype(np.float16)
+        labels = np.r_[new.labels[again:], old.labels[:again][::-1]]
         records.append(dataclasses.replace(new, logits=logits, labels=labels))
     return records
 
@@ -180,6 +180,19 @@ def test_images_of_one_model_or_two_are_known_by_their_logits(kept):
     found = shared_images(VAL[kept], halves()[kept])
     assert found.startswith("30 of the 60 images of big@64 (cats test) have the labels and logits")
     assert shared_images(VAL[kept], TEST[kept]) == ""
+
+
+def test_more_than_a_tenth_found_again_tells():
+    assert shared_images(VAL, halves(6)) == ""
+    assert shared_images(VAL, halves(7)).startswith("7 of the 60 images")
+
+
+@pytest.mark.parametrize(("first", "found"), [(5, ""), (6, "54 images, such as 'img_10'")])
+def test_names_given_anew_are_in_more_than_nine_tenths(first, found):
+    names = [tuple(f"img_{i}" for i in range(start, start + 60)) for start in (0, first)]
+    some = [changed(r, [0, 1], ids=ids) for r, ids in zip((VAL, TEST), names, strict=True)]
+    assert shared_images(*some).startswith(found)
+    assert bool(shared_images(*some)) == bool(found)
 
 
 def test_numbers_that_go_on_where_others_began_are_names():
