@@ -229,3 +229,17 @@ def test_bfloat16_is_kept_as_float32():
     made = make_record(logits, [0] * 6, model="net", dataset="pets", split="val")
     assert made.logits.dtype == np.float32
     assert np.array_equal(made.logits, logits.float().numpy())
+
+
+def test_cost_in_billions():
+    assert record(flops=2_500_000_000).gflops == 2.5
+    assert np.isnan(record(flops=None).gflops)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 1), (3,)])
+def test_no_image_or_no_second_class_is_refused(shape):
+    with pytest.raises(ValueError, match="logits"):
+        make_record(
+            np.zeros(shape, np.float32), [0] * shape[0], [f"{i}" for i in range(shape[0])],
+            model="net", dataset="set", split="val",
+        )  # fmt: skip
