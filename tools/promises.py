@@ -16,6 +16,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
@@ -115,10 +116,11 @@ def _read(name: str) -> pd.DataFrame:
 
 
 def _table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    def word(cell: object) -> str:
+        return f"{cell:,}" if isinstance(cell, Integral) else str(cell)
+
     lines = [head, ["---"] * len(head), *rows]
-    cells = (
-        (f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in line) for line in lines
-    )
+    cells = (map(word, line) for line in lines)
     return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
